@@ -1,0 +1,1 @@
+"""YAML files that users copy: models, hardware, technology nodes, sweeps."""

@@ -1,0 +1,1 @@
+"""Spaces, sweeps, Optuna studies, Pareto fronts, the result store and every HTML report."""

@@ -1,0 +1,1 @@
+"""Number formats: names and storage sizes (:mod:`.storage`)."""

@@ -1,0 +1,1 @@
+"""What runs: weights, tokenizer, the numpy executor, quantisers, perplexity, shapes, the trace."""

@@ -1,0 +1,1 @@
+"""How hardware computes (golden models) and how long it takes (timing models)."""

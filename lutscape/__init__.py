@@ -14,5 +14,5 @@ __all__ = ["__version__"]
 # In a source checkout the rooms are folders beside this one (hw/, models/, ...); an installed
 # package has them inside it. This line lets `python -m lutscape` work in a checkout too.
 _checkout = Path(__file__).resolve().parent.parent
-if (_checkout / "hw" / "spec.py").is_file() and not (Path(__file__).parent / "hw").exists():
+if (_checkout / "hw" / "__init__.py").is_file() and not (Path(__file__).parent / "hw").exists():
     __path__.append(str(_checkout))

@@ -1,0 +1,1 @@
+"""Hardware families: one module each, selected by ``kind:`` in a hardware YAML."""

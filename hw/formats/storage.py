@@ -130,9 +130,7 @@ def parse_weight_format(text: str) -> WeightFormat:
         return WeightFormat(element, -1, zero_point)
     match = re.fullmatch(r"g(\d+)", suffix)
     if not match or not 1 <= int(match[1]) <= 65536:
-        raise UserError(
-            f"weight format {text!r}: suffix -{suffix} is not one of -g<group 1..65536>, -row, -tensor"
-        )
+        raise UserError(f"weight format {text!r}: suffix -{suffix} is not one of -g<group 1..65536>, -row, -tensor")
     return WeightFormat(element, int(match[1]), zero_point)
 
 
@@ -147,9 +145,7 @@ def parse_element_format(
     """
     name = ALIASES.get(text.strip().lower(), text.strip().lower())
     if name not in allowed:
-        raise UserError(
-            f"unknown {what} {text!r}{nearest(text, [*allowed, *ALIASES])}; allowed: {', '.join(allowed)}"
-        )
+        raise UserError(f"unknown {what} {text!r}{nearest(text, [*allowed, *ALIASES])}; allowed: {', '.join(allowed)}")
     return ELEMENT_FORMATS[name]
 
 

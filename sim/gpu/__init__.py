@@ -1,0 +1,1 @@
+"""GPUs: tile-level timing of matrix products, attention and element-wise operators."""

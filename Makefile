@@ -1,0 +1,53 @@
+# make demo   set up .venv, get the model, run the quickstart sweep (no GPU needed)
+# make test   set up .venv, lint, type-check and run the whole suite
+# make test-long, make bench   slow checks and measurements whose results are committed
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+SOURCE := $(shell find lutscape hw models sim rtl explore configs -name '*.py' -o -name '*.yaml' -o -name '*.j2' -o -name '*.typed')
+export OPENBLAS_NUM_THREADS ?= 2
+
+.PHONY: demo test test-long check bench clean
+demo: $(VENV)/.package
+	$(BIN)/lutscape models get smollm2-135m
+	$(BIN)/lutscape sweep quickstart --resume
+
+test: check
+	$(BIN)/lutscape models get smollm2-135m
+	$(BIN)/pytest -n 2 -m "not long"
+
+test-long: $(VENV)/.package-dev
+	$(BIN)/lutscape models get smollm2-135m
+	$(BIN)/pytest -m long
+
+# mypy checks the installed copy: the package-dir mapping exists only there.
+check: $(VENV)/.package-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p lutscape
+
+bench: $(VENV)/.package-dev
+	$(BIN)/python reports/benchmark/quickstart.py
+
+$(VENV)/.venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lutscape needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`"; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "system package missing: apt-get install python3-venv"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.dependencies: $(VENV)/.venv pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+$(VENV)/.package: $(VENV)/.dependencies $(SOURCE)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --force-reinstall .
+	@rm -rf build lutscape.egg-info
+	@touch $@
+
+$(VENV)/.package-dev: $(VENV)/.package
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[dev]'
+	@rm -rf build lutscape.egg-info
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build lutscape.egg-info .pytest_cache .mypy_cache .ruff_cache

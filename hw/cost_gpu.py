@@ -1,0 +1,63 @@
+"""Area and energy of a GPU with tensor cores or lookup-table tensor cores (kind ``gpu``).
+
+Area counts the matrix units only, at the spec's node, as Table 1 of LUT Tensor Core
+(arXiv 2408.06003) does: it compares tensor cores, not dies. Energy is activity times energy per
+operation plus bytes at each memory level; no leakage, no instruction issue, no idle power, so the
+joules of a GPU here are a floor, fit for comparing designs and not for predicting a board's power.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lutscape.hw.machines.gpu import GpuSpec, LutUnit
+from lutscape.hw.memory import ENERGY_SOURCE, sram_energy_pj_per_byte
+from lutscape.hw.ppa import Ppa, Quantity, assemble
+from lutscape.hw.provenance import Grade, Source
+from lutscape.hw.result import Floats, Result
+
+FMA_PJ_45NM = 0.9 + 3.7
+"""pJ of an FP32 add and multiply at 45 nm, 0.9 V (Horowitz, ISSCC 2014, Fig. 1.1.9)."""
+L2_PJ_PER_BYTE_45NM = 100 / 8
+"""pJ per byte of a 1 MB cache at 45 nm: 100 pJ per 64 bits (Horowitz, ISSCC 2014, Fig. 1.1.9)."""
+SHARED_BANKS = 32
+
+
+def cost(spec: GpuSpec, result: Result) -> Ppa:
+    """Return area by component (mm²) and energy by component (J per execution of each operator)."""
+    unit, node = spec.matrix_unit, spec.node
+    fallback = Source(grade=Grade.ASSUMED, source="set by the user, no source given")
+    area_source = spec.provenance("matrix_unit.area_mm2_per_sm") or fallback
+    area = {
+        "matrix units": Quantity(
+            spec.sms * unit.area_mm2_per_sm, "mm2", area_source.grade, f"{spec.sms} SMs x {area_source.source}"
+        )
+    }
+    efficiency = spec.provenance("matrix_unit.tera_ops_per_watt") or fallback
+    attention = spec.provenance("attention_tera_ops_per_watt") or fallback
+    dram = spec.provenance("dram.energy_pj_per_bit") or fallback
+    energy: dict[str, Floats] = {}
+    sources: dict[str, Source] = {}
+
+    def add(name: str, picojoules: Floats, source: Source) -> None:
+        if np.any(picojoules):
+            energy[name] = picojoules * 1e-12
+            sources[name] = source
+
+    per_mac = 2 / unit.tera_ops_per_watt
+    if isinstance(unit, LutUnit):
+        add("lookup units", result.activity["plane_mac"] * per_mac / unit.efficiency_weight_bits, efficiency)
+    else:
+        add("tensor cores", result.activity["matrix_mac"] * per_mac, efficiency)
+    name = "FP16 tensor cores" if "tensor cores" in energy else "tensor cores (FP16)"
+    add(name, result.activity["fp16_mac"] * 2 / spec.attention_tera_ops_per_watt, attention)
+    horowitz = Source(
+        grade=Grade.DERIVED, source="Horowitz, ISSCC 2014, Fig. 1.1.9, 45 nm, scaled by Stillmaker and Baas 2017"
+    )
+    add("vector units", result.activity["vector_op"] * FMA_PJ_45NM * node.energy_scale, horowitz)
+    bank = sram_energy_pj_per_byte(spec.shared_memory_kib_per_sm / SHARED_BANKS, node)
+    add("shared memory", result.bytes["shared"] * bank, ENERGY_SOURCE)
+    add("L2", result.bytes["l2"] * L2_PJ_PER_BYTE_45NM * node.energy_scale, horowitz)
+    add("DRAM", result.bytes["dram"] * spec.dram.energy_pj_per_bit * 8, dram)
+    convention = f"matrix units only, at {node.name} (the convention of arXiv 2408.06003, Table 1); not the die"
+    return assemble(result, area, convention, energy, sources)

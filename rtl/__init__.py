@@ -1,0 +1,1 @@
+"""Verilog generators, cocotb benches, synthesis and power flow."""

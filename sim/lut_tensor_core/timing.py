@@ -1,0 +1,250 @@
+"""Cycle model of the stand-alone lookup (or multiply-accumulate) accelerator.
+
+Symbols: M, N, K of the operator; m, n, k of one array; A arrays arranged as c_m x c_n (every divisor
+pair of A is tried); W weight bits, P = passes(W) cycles per step (bit-serial lookup: P = W / planes
+per cycle; MAC: P = W / multiplier width, rounded up); g groups along K; B_x bytes; β DRAM bytes per
+cycle. ⌈·⌉ rounds up. Every stage works on its own and overlaps with the others (double buffers):
+
+    array    T_a = ⌈M/(m c_m)⌉ ⌈N/(n c_n)⌉ ⌈K/k⌉ P
+    tables   T_t = M ⌈K/k⌉ r / tables_per_cycle          (lookup only; r builds of each table)
+    scale    T_s = M N g / vector_lanes                   (group scale and zero point, one FMA each)
+    DRAM     T_d = (B_w p + B_a q + B_o) / β
+
+    cycles = max(T_a, T_t, T_s, T_d) + fill + drain
+
+Loop orders (the faster one is taken, then the one with less traffic)
+    activation-stationary  tables (or activations) of M_b rows stay on chip while all weights stream:
+                           p = ⌈M/M_b⌉, q = 1, r = 1 / readers when all M rows fit at once (q, k and v
+                           then share tables), else 1. If not even one row fits: r = ⌈N/(n c_n)⌉.
+    weight-stationary      N_b columns of weights stay while all rows stream:
+                           p = 1, q = r = ⌈N/N_b⌉ (q = 1 if the activations fit on chip).
+Tensors of at most half the activation and half the output buffer stay on chip between operators:
+B_a (B_o) = 0. Weights and the KV cache always come from DRAM. Weight streams are prefetched during
+the previous operator, so DRAM latency is exposed only by activations that come from DRAM.
+
+    fill   = STAGES + ⌈m c_m / tables_per_cycle⌉ (lookup) + DRAM latency (if B_a > 0)
+    drain  = m c_m    (one row of n c_n outputs per cycle)
+
+Layers with floating-point weights, and attention, run on the FP16 MACs: macs / attention_macs_per_cycle;
+attention's softmax runs on the vector lanes beside them. Prefill re-reads the keys and values once
+per block of queries that fits half the activation buffer, unless they fit half the weight buffer.
+Norms and element-wise operators: max(vector operations / lanes, DRAM).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lutscape.hw.errors import UserError
+from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
+from lutscape.hw.result import Floats, Result
+from lutscape.models.trace import Trace
+from lutscape.sim import vector_ops
+from lutscape.sim.operators import Operators, prepare
+
+STAGES = 4
+"""Pipeline stages: table register, look-up and sign, plane accumulate, output register."""
+PLANES_AT_ONCE = 4
+"""Widest weight accumulated before scaling; wider ones run as several runs of planes (W = 8: two)."""
+FP16_BYTES = 2
+
+
+def accumulator_bits_needed(spec: LutTensorCoreSpec, weight_bits: int, values_per_scale: int) -> int:
+    """Return the signed accumulator width that cannot overflow within one scale group.
+
+    Lookup: entries of at most 2^(table_bits-1) - 1, plane weights summing to 2^W - 1 (W ≤ 4 planes at
+    once), ⌈group/k⌉ look-ups. MAC: |activation| ≤ 127 (INT8, symmetric), |weight| ≤ 2^(W-1) or, with
+    a zero point, 2^W - 1.
+    """
+    array = spec.array
+    if array.datapath == "lut":
+        planes = min(weight_bits, PLANES_AT_ONCE)
+        bound = (2 ** (array.table_bits - 1) - 1) * (2**planes - 1) * -(-values_per_scale // array.k)
+    else:
+        bound = 127 * (2 ** min(weight_bits, array.multiplier_weight_bits) - 1) * values_per_scale
+    return int(bound).bit_length() + 1
+
+
+def timing(spec: LutTensorCoreSpec, trace: Trace) -> Result:
+    """Time every distinct operator of a trace.
+
+    Raises:
+        UserError: an accumulator of the spec could overflow for a weight format of the trace.
+    """
+    ops = prepare(trace)
+    _check_accumulators(spec, ops)
+    rows = len(ops.frame)
+    on_array = ops.linear & (ops.weight_bits > 0)
+    plain, special = vector_ops.per_value(ops.frame)
+    vector = ops.m * ops.n * (plain + special * vector_ops.SPECIAL)
+    vector = np.where(ops.attention, vector_ops.scores(ops.frame) * (plain + special * vector_ops.SPECIAL), vector)
+    scale = np.where(on_array, ops.m * ops.n * ops.groups, 0.0)
+    fp16_macs = np.where(ops.attention | (ops.linear & ~on_array), ops.macs, 0.0)
+
+    resident_limit = 512 * min(spec.buffers.activation_kib, spec.buffers.output_kib)  # half of each, bytes
+    act_dram = np.where(ops.activation_bytes <= resident_limit, 0.0, ops.activation_bytes)
+    out_dram = np.where(ops.output_bytes <= resident_limit, 0.0, ops.output_bytes)
+
+    array = _array(spec, ops, act_dram)
+    weight_dram = np.where(on_array, array["weight_traffic"], ops.weight_bytes)
+    act_dram = np.where(on_array, array["activation_traffic"], act_dram)
+    kv = ops.kv_read_bytes * _kv_passes(spec, ops)
+    dram = weight_dram + act_dram + out_dram + kv + ops.kv_write_bytes
+
+    zero = np.zeros(rows)
+    parts = {
+        "array": np.where(on_array, array["steps"], zero),
+        "table": np.where(on_array, array["table_cycles"], zero),
+        "fp16": fp16_macs / spec.attention_macs_per_cycle,
+        "vector": (vector + scale) / spec.vector_lanes,
+        "dram": dram / spec.dram_bytes_per_cycle,
+    }
+    stacked = np.stack(list(parts.values()))
+    latency = np.where(act_dram > 0, spec.dram.latency_ns * spec.clock_mhz * 1e-3, 0.0)
+    overhead = latency + STAGES + np.where(on_array, array["fill"] + array["drain"], 0.0)
+    cycles = np.ceil(stacked.max(axis=0) + overhead)
+    bound = np.array(list(parts))[stacked.argmax(axis=0)]
+    bound = np.where(overhead > stacked.max(axis=0), "latency", bound)
+
+    lut = spec.array.datapath == "lut"
+    lookups = np.where(on_array, ops.m * ops.n * np.ceil(ops.k / spec.array.k) * array["passes"], zero)
+    macs = np.where(on_array, ops.macs, zero)
+    activity = {
+        "lookup": lookups if lut else zero,
+        "int_mac": zero if lut else macs * array["passes"],
+        "table": np.where(on_array, array["tables"], zero) if lut else zero,
+        "fp16_mac": fp16_macs,
+        "vector_op": vector + scale,
+    }
+    header = trace.header
+    return Result(
+        machine=spec.name,
+        clock_mhz=spec.clock_mhz,
+        operators=ops.frame,
+        cycles=cycles,
+        bound_by=bound,
+        bytes={"dram": dram, "buffer": _buffer_bytes(spec, ops, array, on_array, dram)},
+        activity=activity,
+        parts=parts,
+        detail={
+            "arrangement": np.where(on_array, array["arrangement"], ""),
+            "order": np.where(on_array, array["order"], ""),
+        },
+        sequences=header.batch,
+        prefill_tokens=header.prompt_tokens,
+        decode_steps=header.decode_tokens,
+    )
+
+
+def _check_accumulators(spec: LutTensorCoreSpec, ops: Operators) -> None:
+    have = spec.array.accumulator_bits
+    for row in np.flatnonzero(ops.linear & (ops.weight_bits > 0)):
+        group = int(np.ceil(ops.k[row] / ops.groups[row]))
+        need = accumulator_bits_needed(spec, int(ops.weight_bits[row]), group)
+        if need > have:
+            safe = group
+            while safe > 1 and accumulator_bits_needed(spec, int(ops.weight_bits[row]), safe) > have:
+                safe //= 2
+            raise UserError(
+                f"{spec.name}: array.accumulator_bits = {have} can overflow on {ops.frame['name'][row]} "
+                f"({ops.frame['weight_format'][row]}, {group} weights per scale): needs {need}; "
+                f"use accumulator_bits >= {need}, or groups of at most {safe} weights"
+            )
+
+
+def table_bytes_per_row(spec: LutTensorCoreSpec, k: Floats, activation_bits: Floats) -> Floats:
+    """(R,) bytes one activation row takes in the activation buffer: tables, or the values (MAC)."""
+    array = spec.array
+    if array.datapath == "mac":
+        return k * activation_bits / 8
+    entries: Floats = np.ceil(k / array.k) * 2 ** (array.k - 1) * array.table_bits / 8
+    return entries
+
+
+def _array(spec: LutTensorCoreSpec, ops: Operators, act_dram: Floats) -> dict[str, Floats]:
+    """Best arrangement and loop order of each row on the array; (R,) arrays."""
+    array, rows = spec.array, len(ops.m)
+    lut = array.datapath == "lut"
+    passes = np.array([spec.passes(int(b)) if b else 1 for b in ops.weight_bits], np.float64)
+    divisors = np.array([d for d in range(1, array.count + 1) if array.count % d == 0], np.float64)
+    c_m, c_n = divisors[None, :], (array.count / divisors)[None, :]  # (1, D)
+    m, n, k = ops.m[:, None], ops.n[:, None], ops.k[:, None]
+    n_passes = np.ceil(n / (array.n * c_n))
+    k_steps = np.ceil(k / array.k)
+    steps = np.ceil(m / (array.m * c_m)) * n_passes * k_steps * passes[:, None]  # (R, D)
+
+    half_act, half_weight = 512.0 * spec.buffers.activation_kib, 512.0 * spec.buffers.weight_kib
+    rows_held = np.floor(half_act / table_bytes_per_row(spec, ops.k, ops.activation_bits))[:, None]
+    blocks = np.ceil(m / np.maximum(rows_held, 1))
+    shared = np.where(rows_held >= m, 1.0 / ops.readers[:, None], 1.0)
+    builds_a = np.where(rows_held >= 1, shared, n_passes)
+    columns_held = np.floor(half_weight / np.maximum(ops.weight_bytes / np.maximum(ops.n, 1), 1e-9))[:, None]
+    n_blocks = np.ceil(n / np.maximum(columns_held, 1))
+    act_fits = (ops.activation_bytes <= half_act)[:, None]
+    act, weight = act_dram[:, None], ops.weight_bytes[:, None]
+
+    ones = np.ones_like(steps)
+    orders = {
+        "activation-stationary": (weight * blocks * ones, act * ones, builds_a * ones),
+        "weight-stationary": (weight * ones, act * np.where(act_fits, 1.0, n_blocks) * ones, n_blocks * ones),
+    }
+    beta = spec.dram_bytes_per_cycle
+    best: dict[str, Floats] = {}
+    best_key = np.full(rows, np.inf)
+    for name, (weight_traffic, act_traffic, builds) in orders.items():
+        tables = m * k_steps * builds
+        table_cycles = tables / spec.tables_per_cycle if lut else np.zeros_like(tables)
+        traffic = (weight_traffic + act_traffic) / beta
+        fill = np.ceil(array.m * c_m / spec.tables_per_cycle) * ones if lut else 0.0 * ones
+        drain = array.m * c_m * ones
+        time = np.maximum(np.maximum(steps, table_cycles), traffic) + fill + drain
+        key = time * (1 + 1e-9 * traffic / np.maximum(time, 1))  # ties go to the smaller traffic
+        pick = key.argmin(axis=1)
+        take = (np.arange(rows), pick)
+        chosen = {
+            "steps": steps[take],
+            "table_cycles": table_cycles[take],
+            "tables": tables[take] if lut else np.zeros(rows),
+            "weight_traffic": weight_traffic[take],
+            "activation_traffic": act_traffic[take],
+            "fill": fill[take],
+            "drain": drain[take],
+            "n_passes": n_passes[take],
+            "c_m": divisors[pick],
+            "arrangement": np.array([f"{int(d)}x{int(array.count // d)}" for d in divisors[pick]], dtype=object),
+            "order": np.full(rows, name, dtype=object),
+        }
+        better = key[take] < best_key
+        best_key = np.where(better, key[take], best_key)
+        best = {c: np.where(better, v, best[c]) if best else v for c, v in chosen.items()}
+    best["passes"] = passes
+    return best
+
+
+def _kv_passes(spec: LutTensorCoreSpec, ops: Operators) -> Floats:
+    """(R,) times the KV cache is read: once per block of queries that fits on chip."""
+    query_bytes = np.maximum(ops.heads * ops.k * FP16_BYTES, 1)
+    held = np.maximum(np.floor(512 * spec.buffers.activation_kib / query_bytes), 1)
+    per_sequence = ops.kv_read_bytes / np.maximum(ops.batch, 1)
+    fits = per_sequence <= 512 * spec.buffers.weight_kib
+    return np.where(ops.attention & ~fits, np.ceil(ops.m / held), 1.0)
+
+
+def _buffer_bytes(
+    spec: LutTensorCoreSpec, ops: Operators, array: dict[str, Floats], on_array: Floats, dram: Floats
+) -> Floats:
+    """(R,) bytes read from and written to the on-chip buffers.
+
+    Array rows: weights once per group of m c_m rows (one plane of n c_n k bits per step), tables (or
+    activations) once per pass over n c_n columns plus their writing, outputs written and read once.
+    Everything that crosses the DRAM interface is written to a buffer once. Other rows: inputs,
+    outputs, keys and values once.
+    """
+    row_groups = np.ceil(ops.m / (spec.array.m * array["c_m"]))
+    weights = ops.weight_bytes * row_groups
+    per_row = table_bytes_per_row(spec, ops.k, ops.activation_bits)
+    written = array["tables"] / np.maximum(np.ceil(ops.k / spec.array.k), 1) * per_row
+    tables = ops.m * per_row * array["n_passes"] + written
+    on = weights + tables + 2 * ops.output_bytes
+    off = ops.weight_bytes + ops.activation_bytes + ops.output_bytes + ops.kv_read_bytes
+    return np.where(on_array, on, off) + dram

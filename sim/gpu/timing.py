@@ -9,8 +9,8 @@ and DRAM bytes per cycle of the chip; G = ⌈M/t_m⌉ ⌈N/t_n⌉ s blocks; c bl
     stage    Q   = (t_m t_k b_x + t_n t_k b_w) / 8 bytes per block and step
     compute  T_c = B J ⌈t_m⌉_g t_n t_k / R_m        (g = rows of the matrix instruction: 16, or m of the array;
                                                      lookup units: R_m = plane rate / W)
-    shared   T_s = B J (Q + A ⌈t_n/64⌉ + W ⌈t_m/64⌉) / R_s   (one write; warps of 64 x 64 re-read both parts
-                                                     A = t_m t_k b_x / 8 and W = t_n t_k b_w / 8)
+    shared   T_s = B J (Q + X t_n/u_n + W t_m/u_m) / R_s   (one write; warps of u_m x u_n re-read both parts
+                                                     X = t_m t_k b_x / 8 and W = t_n t_k b_w / 8)
     vector   T_v = B J t_n t_k d / R_v               (d = 1 if weights must be widened to the unit's format)
     L2       T_2 = max(G J Q / β_2, B J Q / 64)      (an SM takes at most 64 bytes per clock)
     DRAM     T_d = (D_w + D_x + D_y) / β_d
@@ -51,12 +51,13 @@ SM_L2_BYTES_PER_CYCLE = 64
 """Bytes per clock one SM takes from L2 (NVIDIA A100 whitepaper: 64 B/clk/SM)."""
 MMA_ROWS = 16
 """Rows of the mma.sync m16n8 instructions (PTX ISA)."""
-TILES = np.array([(m, n) for m in (16, 32, 64, 128, 256) for n in (32, 64, 128, 256)], np.float64)
+TILES = np.array([(m, n) for m in (16, 32, 64, 128, 256) for n in (32, 64, 128, 256, 512)], np.float64)
 SPLITS = (1, 2, 4, 8, 16)
 TILE_K = 64
 STAGES = 2
-WARP_TILE = 64
-"""Rows and columns of a warp's tile: operands are read from shared memory once per warp that needs them."""
+WARP_M, WARP_N, LUT_WARP_N = 64, 64, 256
+"""Rows and columns of a warp's tile: operands are read from shared memory once per warp that needs them.
+Lookup units: 64 x 256 (LUT Tensor Core, arXiv 2408.06003, the W1A8 tile [128, 512, 32] / [64, 256, 32])."""
 L2_SHARE = 0.8
 QUERY_BLOCK, KEY_BLOCK = 128, 256
 FP16_BYTES, ACCUMULATOR_BYTES = 2, 4
@@ -182,7 +183,8 @@ def _gemm(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
     work = busiest * steps
     mac_rows = np.minimum(np.ceil(np.minimum(m, t_m) / granule) * granule, np.maximum(t_m, granule))
     compute = work * mac_rows * t_n * TILE_K / rate[:, None]
-    reads = (t_m * b_x * np.maximum(t_n / WARP_TILE, 1) + t_n * b_w * np.maximum(t_m / WARP_TILE, 1)) * TILE_K / 8
+    warp_n = np.where(on_unit, LUT_WARP_N, WARP_N)[:, None] if lut else float(WARP_N)
+    reads = (t_m * b_x * np.maximum(t_n / warp_n, 1) + t_n * b_w * np.maximum(t_m / WARP_M, 1)) * TILE_K / 8
     shared_bytes = grid * steps * (stage + reads)
     shared = work * (stage + reads) / spec.shared_bytes_per_cycle_per_sm
     vector_ops_all = grid * steps * t_n * TILE_K * widen

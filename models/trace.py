@@ -166,9 +166,7 @@ class Trace:
         import pyarrow.parquet as pq
 
         if not path.is_file():
-            raise UserError(
-                f"trace {str(path)!r} not found; write one with: lutscape trace MODEL -o {path.name}"
-            )
+            raise UserError(f"trace {str(path)!r} not found; write one with: lutscape trace MODEL -o {path.name}")
         try:
             table = pq.read_table(path)
         except (pa.ArrowException, OSError) as error:

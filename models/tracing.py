@@ -81,9 +81,7 @@ def trace_model(
         model = _find(model, execute, formats, requantise, progress)
     executed = isinstance(model, Model)
     if execute and not executed:
-        raise UserError(
-            f"{model.name if isinstance(model, ModelShape) else model}: only weights can be executed"
-        )
+        raise UserError(f"{model.name if isinstance(model, ModelShape) else model}: only weights can be executed")
     if not executed and (requantise or capture):
         option = "--requantise" if requantise else "--capture"
         raise UserError(f"{option} needs a run on real weights; this one walks shapes only")
@@ -254,9 +252,7 @@ class _Capturer:
         for pattern in self.patterns:
             if pattern in self._unmatched:
                 example = nearest(pattern.replace("*", "0"), self._names)
-                raise UserError(
-                    f"--capture {pattern!r} matches no operator{example}; names are like layers.3.gate"
-                )
+                raise UserError(f"--capture {pattern!r} matches no operator{example}; names are like layers.3.gate")
 
 
 def save_captured(captured: dict[str, np.ndarray], path: Path) -> None:

@@ -16,7 +16,8 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from lutscape.hw import technology, yaml_file
+from lutscape.hw import technology as nodes
+from lutscape.hw import yaml_file
 from lutscape.hw.errors import UserError, choose, nearest
 from lutscape.hw.provenance import Grade, Source
 
@@ -53,9 +54,9 @@ class Spec(BaseModel):
     """Grade and source by key path (``dram.bandwidth_gb_s``)."""
 
     @property
-    def node(self) -> technology.Technology:
+    def node(self) -> nodes.Technology:
         """The technology node."""
-        return technology.load(self.technology)
+        return nodes.load(self.technology)
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
         """Yield (key path, value) of every field but the sources."""
@@ -126,12 +127,20 @@ def parse(data: dict[str, Any], path: Path | str, lines: yaml_file.Lines | None 
             line = (lines or {}).get(("sources", key), 0)
             place = f"{path}:{line}" if line else str(path)
             raise UserError(f"{place}: sources: no field {key!r} in this spec{nearest(key, keys)}")
+    return _resolve_technology(spec, path, lines or {})
+
+
+def _resolve_technology(spec: Spec, path: Path | str, lines: yaml_file.Lines) -> Spec:
+    """Return the spec with its node's path resolved against the file that names it; packaged names stay names."""
     try:
-        technology.load(spec.technology)
+        found = yaml_file.find(spec.technology, "technology", path if isinstance(path, Path) else None)
+        packaged = found.parent == yaml_file.configs_dir() / "technology"
+        resolved = spec.model_copy(update={"technology": found.stem if packaged else str(found)})
+        nodes.load(resolved.technology)
     except UserError as error:
-        line = (lines or {}).get(("technology",), 0)
+        line = lines.get(("technology",), 0)
         raise UserError(f"{path}:{line}: technology: {error}" if line else f"{path}: technology: {error}") from None
-    return spec
+    return resolved
 
 
 def override(spec: Spec, changes: dict[str, Any], place: str = "override") -> Spec:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lutscape.hw.formats.storage import parse_element_format, parse_weight_format
-from lutscape.hw.result import Floats
+from lutscape.hw.result import Bools, Floats
 from lutscape.models.trace import Trace
 
 RESULT_COLUMNS = [
@@ -44,9 +44,9 @@ class Operators:
     """
 
     frame: pd.DataFrame
-    linear: npt.NDArray[np.bool_]
-    attention: npt.NDArray[np.bool_]
-    other: npt.NDArray[np.bool_]
+    linear: Bools
+    attention: Bools
+    other: Bools
     m: Floats
     n: Floats
     k: Floats

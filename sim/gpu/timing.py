@@ -42,7 +42,7 @@ import numpy as np
 
 from lutscape.hw.gates import table_additions
 from lutscape.hw.machines.gpu import GpuSpec, LutUnit
-from lutscape.hw.result import Floats, Result
+from lutscape.hw.result import Bools, Floats, Result
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
 from lutscape.sim.operators import Operators, prepare
@@ -121,7 +121,7 @@ def timing(spec: GpuSpec, trace: Trace) -> Result:
     )
 
 
-def _on_unit(spec: GpuSpec, ops: Operators) -> Floats:
+def _on_unit(spec: GpuSpec, ops: Operators) -> Bools:
     """(R,) whether the spec's matrix unit computes the row; else the FP16 units that attention uses do.
 
     Lookup units take integer weights. MMA units take what converts to their format without loss:
@@ -136,7 +136,7 @@ def _on_unit(spec: GpuSpec, ops: Operators) -> Floats:
     return np.ones(len(ops.m), bool)
 
 
-def _operand_bits(spec: GpuSpec, ops: Operators, on_unit: Floats) -> Floats:
+def _operand_bits(spec: GpuSpec, ops: Operators, on_unit: Bools) -> Floats:
     """(R,) bits per activation that blocks load: values, or tables for lookup units."""
     unit = spec.matrix_unit
     if isinstance(unit, LutUnit):
@@ -146,27 +146,27 @@ def _operand_bits(spec: GpuSpec, ops: Operators, on_unit: Floats) -> Floats:
     return np.where(on_unit, unit_bits, 16.0)
 
 
-def _gemm(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
+def _gemm(spec: GpuSpec, ops: Operators, on_unit: Bools) -> dict[str, Floats]:
     unit, rows = spec.matrix_unit, len(ops.m)
-    lut = isinstance(unit, LutUnit)
     t_m, t_n, split = _candidates()  # (1, C)
     m, n, k = ops.m[:, None], ops.n[:, None], np.maximum(ops.k, 1)[:, None]
     b_x = _operand_bits(spec, ops, on_unit)[:, None]
     scale_bits = np.maximum(8 * ops.weight_bytes / np.maximum(ops.n * ops.k, 1) - ops.stored_weight_bits, 0)
     b_w = np.where(ops.stored_weight_bits > 0, ops.stored_weight_bits + scale_bits, 16.0)[:, None]
     bits = np.maximum(ops.weight_bits, 1).astype(float)
-    if lut:
-        assert isinstance(unit, LutUnit)
+    if isinstance(unit, LutUnit):
         rate = np.where(on_unit, unit.plane_macs_per_cycle_per_sm / bits, spec.attention_macs_per_cycle_per_sm)
         granule = np.where(on_unit, unit.m, MMA_ROWS)[:, None]
         registers = spec.register_file_kib_per_sm * 1024 * unit.register_scale
         widen = np.where(on_unit, 0.0, 1.0)[:, None]
+        warp_n = np.where(on_unit, LUT_WARP_N, WARP_N)[:, None]
     else:
         rate = np.where(on_unit, unit.macs_per_cycle_per_sm, spec.attention_macs_per_cycle_per_sm)
         granule = np.full((rows, 1), float(MMA_ROWS))
         registers = float(spec.register_file_kib_per_sm * 1024)
         unit_bits = 8 if unit.activation_format in ("int8", "fp8_e4m3") else 16
         widen = (ops.stored_weight_bits < unit_bits)[:, None] * 1.0
+        warp_n = np.full((rows, 1), WARP_N)
     stage = (t_m * b_x + t_n * b_w) * TILE_K / 8
     accumulators = t_m * t_n * ACCUMULATOR_BYTES
     fits = (accumulators <= registers / 2) & (STAGES * stage <= spec.shared_memory_kib_per_sm * 1024)
@@ -183,7 +183,6 @@ def _gemm(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
     work = busiest * steps
     mac_rows = np.minimum(np.ceil(np.minimum(m, t_m) / granule) * granule, np.maximum(t_m, granule))
     compute = work * mac_rows * t_n * TILE_K / rate[:, None]
-    warp_n = np.where(on_unit, LUT_WARP_N, WARP_N)[:, None] if lut else float(WARP_N)
     reads = (t_m * b_x * np.maximum(t_n / warp_n, 1) + t_n * b_w * np.maximum(t_m / WARP_M, 1)) * TILE_K / 8
     shared_bytes = grid * steps * (stage + reads)
     shared = work * (stage + reads) / spec.shared_bytes_per_cycle_per_sm
@@ -288,7 +287,7 @@ def _elementwise(spec: GpuSpec, ops: Operators, values: Floats, plain: Floats, s
     }
 
 
-def _tables(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
+def _tables(spec: GpuSpec, ops: Operators, on_unit: Bools) -> dict[str, Floats]:
     """Table precompute charged to each reader of a tensor in equal parts; zeros without lookup units."""
     unit, rows = spec.matrix_unit, len(ops.m)
     zero = np.zeros(rows)

@@ -37,7 +37,7 @@ import numpy as np
 
 from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
-from lutscape.hw.result import Floats, Result
+from lutscape.hw.result import Bools, Floats, Result
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
 from lutscape.sim.operators import Operators, prepare
@@ -231,7 +231,7 @@ def _kv_passes(spec: LutTensorCoreSpec, ops: Operators) -> Floats:
 
 
 def _buffer_bytes(
-    spec: LutTensorCoreSpec, ops: Operators, array: dict[str, Floats], on_array: Floats, dram: Floats
+    spec: LutTensorCoreSpec, ops: Operators, array: dict[str, Floats], on_array: Bools, dram: Floats
 ) -> Floats:
     """(R,) bytes read from and written to the on-chip buffers.
 

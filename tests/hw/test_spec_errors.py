@@ -135,3 +135,11 @@ def test_every_technology_number_is_sourced(path: Path) -> None:
     node = technology.load(path.stem)
     numbers = {"supply_v", "gate_area_um2", "sram_area_um2_per_bit", "energy_coefficients"}
     assert numbers == set(node.sources)
+
+
+def test_technology_path_is_relative_to_the_yaml_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "mynode.yaml").write_text((configs_dir() / "technology" / "28nm.yaml").read_text().replace("28nm", "mine"))
+    path = tmp_path / "machine.yaml"
+    path.write_text(ARRAY.replace("technology: 28nm", "technology: mynode.yaml"))
+    assert specs.load(path).node.name == "mine"
+    assert specs.load("lut-tensor-core").technology == "28nm"

@@ -103,4 +103,4 @@ def cost(spec: LutTensorCoreSpec, result: Result) -> Ppa:
         f"arrays, table builder, FP16 MACs, vector lanes and buffers at {node.name}; "
         "without interconnect, control and DRAM interface"
     )
-    return assemble(result, area, convention, energy, sources)
+    return assemble(result, area, convention, energy, sources, spec.timing_source())

@@ -60,4 +60,4 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
     add("L2", result.bytes["l2"] * L2_PJ_PER_BYTE_45NM * node.energy_scale, horowitz)
     add("DRAM", result.bytes["dram"] * spec.dram.energy_pj_per_bit * 8, dram)
     convention = f"matrix units only, at {node.name} (the convention of arXiv 2408.06003, Table 1); not the die"
-    return assemble(result, area, convention, energy, sources)
+    return assemble(result, area, convention, energy, sources, spec.timing_source())

@@ -35,10 +35,12 @@ class Spec(BaseModel):
 
     Class attributes:
         chosen: key paths that are design choices and need no source.
+        cost_only: key paths that areas and energies use, and cycle counts do not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     chosen: ClassVar[frozenset[str]] = frozenset()
+    cost_only: ClassVar[frozenset[str]] = frozenset()
 
     kind: str
     """Hardware family."""
@@ -75,6 +77,18 @@ class Spec(BaseModel):
             if "grade" in extra:
                 return Source(grade=Grade(str(extra["grade"])), source=str(extra["source"]))
         return None
+
+    def timing_source(self) -> Source:
+        """Return the grade of times computed from this spec: that of the weakest number they use, by name."""
+        weak: list[str] = []
+        for key, value in self.leaves():
+            if isinstance(value, int | float) and key not in self.chosen | self.cost_only | {"schema_version"}:
+                source = self.provenance(key)
+                if source is None or source.grade is Grade.ASSUMED:
+                    weak.append(key)
+        if not weak:
+            return Source(grade=Grade.DERIVED, source="cycle model of the machine")
+        return Source(grade=Grade.ASSUMED, source=f"cycle model of the machine; assumed in it: {', '.join(weak)}")
 
     def digest(self) -> str:
         """Return a short hash of the spec's numbers (names and sources apart)."""

@@ -82,6 +82,14 @@ class GpuSpec(Spec):
             "matrix_unit.efficiency_weight_bits",
         }
     )
+    cost_only: ClassVar[frozenset[str]] = frozenset(
+        {
+            "matrix_unit.area_mm2_per_sm",
+            "matrix_unit.tera_ops_per_watt",
+            "attention_tera_ops_per_watt",
+            "dram.energy_pj_per_bit",
+        }
+    )
 
     kind: Literal["gpu"] = "gpu"
     sms: int = Field(gt=0)

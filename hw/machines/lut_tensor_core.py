@@ -76,6 +76,7 @@ class LutTensorCoreSpec(Spec):
             "buffers.output_kib",
         }
     )
+    cost_only: ClassVar[frozenset[str]] = frozenset({"dram.energy_pj_per_bit"})
 
     kind: Literal["lut-tensor-core"] = "lut-tensor-core"
     array: Array

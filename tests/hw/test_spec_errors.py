@@ -138,7 +138,9 @@ def test_every_technology_number_is_sourced(path: Path) -> None:
 
 
 def test_technology_path_is_relative_to_the_yaml_that_names_it(tmp_path: Path) -> None:
-    (tmp_path / "mynode.yaml").write_text((configs_dir() / "technology" / "28nm.yaml").read_text().replace("28nm", "mine"))
+    (tmp_path / "mynode.yaml").write_text(
+        (configs_dir() / "technology" / "28nm.yaml").read_text().replace("28nm", "mine")
+    )
     path = tmp_path / "machine.yaml"
     path.write_text(ARRAY.replace("technology: 28nm", "technology: mynode.yaml"))
     assert specs.load(path).node.name == "mine"

@@ -131,3 +131,14 @@ def test_energy_of_a_matrix_unit_is_its_published_efficiency() -> None:
         result, ppa = simulate(gpu(name), traces.trace(row))
         unit = "lookup units" if bits == 2 else "tensor cores"
         assert ppa.total_energy(result)[unit] == pytest.approx(2 * row["macs"] / tera_ops_per_watt * 1e-12)
+
+
+def test_grades_are_those_of_the_weakest_input() -> None:
+    row = traces.trace(traces.linear(1, 64, 512, "int4-g64"))
+    _, ppa = simulate(gpu("a100-int8"), row)
+    latency = ppa.metrics["latency_s"]
+    assert latency.grade == "assumed"
+    assert "kernel_overhead_us" in latency.source
+    assert ppa.metrics["dram_gb"].grade == "derived"
+    assert ppa.area["matrix units"].grade == "published"
+    assert ppa.metrics["power_w"].grade == "assumed"

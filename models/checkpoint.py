@@ -28,11 +28,13 @@ class Checkpoint(Protocol):
     """What the executor needs to know of stored weights."""
 
     shape: ModelShape
-    source: str
-    """``gguf:<sha256>``, or ``random:<seed>``."""
     rope_pairs: RopePairs
     rope_factors: np.ndarray | None
     """(head_dim / 2,) divisors of the rotation frequencies (Llama 3.1), or None."""
+
+    @property
+    def source(self) -> str:
+        """``gguf:<sha256>``, or ``random:<seed>``."""
 
     def tensor(self, name: str) -> np.ndarray:
         """Return the float32 values of a parameter, a fresh array."""

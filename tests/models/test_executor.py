@@ -198,6 +198,17 @@ def test_linear_layers_come_from_outside(tiny_shape: Shape) -> None:
     assert calls[-1] == ("lm_head", (2, 64))
 
 
+@pytest.mark.parametrize("rows", [1, 8, 9, 30])
+def test_dense_layer(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((rows, 57), (31, 57), (31,)))
+    expected = x.astype(np.float64) @ w.T.astype(np.float64)
+    np.testing.assert_allclose(dense("", w, None)(x), expected, atol=1e-5)
+    np.testing.assert_allclose(dense("", w, b)(x), expected + b, atol=1e-5)
+    monkeypatch.delattr(np, "vecdot", raising=False)  # numpy 1
+    np.testing.assert_allclose(dense("", w, b)(x), expected + b, atol=1e-5)
+
+
 def test_variant_shares_what_it_does_not_change(tiny_shape: Shape) -> None:
     model = Model(RandomCheckpoint(tiny_shape(), 3))
     other = model.variant(weight_transform=lambda name, w: w * 0 if name.endswith(".down") else w)

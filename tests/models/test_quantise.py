@@ -14,6 +14,7 @@ from hypothesis.extra import numpy as hnp
 
 from lutscape.hw.errors import UserError
 from lutscape.hw.formats.storage import kv_bytes, parse_weight_format
+from lutscape.models.executor import dense
 from lutscape.models.quantise import activation, kv, scalar, ternary
 from lutscape.models.quantise.recipe import Recipe, fake_quantise_weight, quantise_weight
 from lutscape.models.quantise.rounding import FLOAT_FORMATS, round_to
@@ -277,12 +278,12 @@ def test_recipe_touches_what_it_says() -> None:
     np.testing.assert_array_equal(recipe.weight_transform("embed", weight), fake_quantise_weight(weight, "int8-g32"))
     x = np.random.default_rng(1).standard_normal((3, 64)).astype(f32)
     y = recipe.linear_factory("layers.0.q", weight, None)(x)
-    np.testing.assert_array_equal(y, activation.fake_quantise(x, "int8") @ weight.T)
+    np.testing.assert_array_equal(y, dense("", weight, None)(activation.fake_quantise(x, "int8")))
     router = recipe.linear_factory("layers.0.router", weight, None)(x)
-    np.testing.assert_array_equal(router, round_to(x, "fp16") @ weight.T)
+    np.testing.assert_array_equal(router, dense("", weight, None)(round_to(x, "fp16")))
     assert recipe.kv_quantiser is not None
     np.testing.assert_array_equal(recipe.kv_quantiser(x), kv.fake_quantise(x, "int4"))
     plain = Recipe()
     assert plain.weight_transform("layers.0.q", weight) is weight
     assert plain.kv_quantiser is None
-    np.testing.assert_array_equal(plain.linear_factory("lm_head", weight, None)(x), x @ weight.T)
+    np.testing.assert_array_equal(plain.linear_factory("lm_head", weight, None)(x), dense("", weight, None)(x))

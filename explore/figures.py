@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+F = TypeVar("F")
 
 INK, MUTED, GRID = "#1d2733", "#6b7785", "#e3e7ec"
 FRONT, CHOSEN, BASELINE, FEASIBLE, INFEASIBLE = "#1f5fa8", "#d4581a", "#1d2733", "#a9b7c7", "#e3c4bd"
@@ -47,6 +51,8 @@ STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lutscape",
 }
+MARGIN = 1.2
+"""Factor between the last value an axis must show and its end."""
 RASTER_ABOVE = 3000
 """Points above which a cloud is drawn as pixels inside the vector figure."""
 
@@ -66,27 +72,36 @@ class Marked:
     same_area: bool = True
 
 
+def _styled(draw: Callable[P, F]) -> Callable[P, F]:
+    """Draw with the report's style, and leave the caller's as it is."""
+
+    @functools.wraps(draw)
+    def styled(*args: P.args, **kwargs: P.kwargs) -> F:
+        import matplotlib
+
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return styled
+
+
+@_styled
 def render(figure: Figure) -> tuple[str, bytes]:
     """Return a figure as SVG text and as PNG (200 dots per inch); the same figure, the same bytes."""
-    import matplotlib
-
     svg, png = io.StringIO(), io.BytesIO()
-    with matplotlib.rc_context(STYLE):
-        figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "lutscape"})
-        figure.savefig(png, format="png", dpi=200, metadata={"Software": "lutscape"})
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": "lutscape"})
+    figure.savefig(png, format="png", dpi=200, metadata={"Software": "lutscape"})
     return svg.getvalue(), png.getvalue()
 
 
 def _new(rows: int, columns: int, width: float, height: float, **kwargs: Any) -> tuple[Figure, list[Axes]]:
     """Return a figure in inches and its axes, row by row."""
-    import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, columns, squeeze=False, **kwargs)
     return figure, list(axes.flat)
 
 
@@ -101,11 +116,13 @@ def _log_axis(ax: Axes, which: str, values: Sequence[float], unit: str) -> None:
         axis.set_major_formatter(FuncFormatter(lambda v, _: quantity(v, unit, 3)))
         return
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-    low, high = min(finite) / 1.25, max(finite) * 1.25
+    low, high = min(finite) / MARGIN, max(finite) * MARGIN
     decades = math.log10(high / low)
     steps: Sequence[float] = (1,) if decades > 2.6 else (1, 3) if decades > 1.7 else (1, 2, 5)
-    if decades < 0.5:
-        steps = (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
+    if decades < 0.7:
+        steps = (
+            (1, 1.5, 2, 3, 4, 5, 6, 8) if decades > 0.35 else (1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
+        )
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     ticks = [s * 10.0**e for e in exponents for s in steps if low <= s * 10.0**e <= high]
     if decades < 0.15:
@@ -124,6 +141,7 @@ def _short(value: float, unit: str, ticks: Sequence[float]) -> str:
     return f"{number} {rest}".strip()
 
 
+@_styled
 def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], marked: Sequence[Marked]) -> Figure | None:
     """Draw the designs in every plane of two objectives (of the first against the others above three).
 
@@ -163,9 +181,8 @@ def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], marked: Sequenc
             )  # fmt: skip
         chosen = frame[frame["is_chosen"]].iloc[0]
         ax.scatter([chosen[x]], [chosen[y]], s=150, marker="*", c=CHOSEN, zorder=6, edgecolors="white", linewidths=0.6)
-        everything = {n: [*done[n], *(m.metrics[n] for m in marked)] for n in (x, y)}
-        _log_axis(ax, "x", everything[x], METRICS[x][0])
-        _log_axis(ax, "y", everything[y], METRICS[y][0])
+        _log_axis(ax, "x", _in_view(done, x, marked), METRICS[x][0])
+        _log_axis(ax, "y", _in_view(done, y, marked), METRICS[y][0])
         ax.set_xlabel(_arrowed(x))
         ax.set_ylabel(_arrowed(y))
         points = [("chosen", chosen[x], chosen[y], CHOSEN)]
@@ -178,6 +195,24 @@ def pareto_front(frame: pd.DataFrame, objectives: Sequence[str], marked: Sequenc
     for ax in axes[len(pairs) :]:
         ax.remove()
     return figure
+
+
+def _in_view(done: pd.DataFrame, name: str, marked: Sequence[Marked]) -> list[float]:
+    """Return the values an axis must show: front, baselines, and all designs but the worst tenth."""
+    better, worse = (0.98, 0.1) if METRICS[name][1] == "maximize" else (0.02, 0.9)
+    ends = [float(done[name].quantile(q)) for q in (better, worse)]
+    return [*done.loc[done["is_pareto"], name], *ends, *(m.metrics[name] for m in marked)]
+
+
+def outside_view(frame: pd.DataFrame, objectives: Sequence[str], marked: Sequence[Marked]) -> int:
+    """Return how many designs the Pareto figure leaves out at its edges."""
+    done = frame[frame["state"] == "complete"]
+    outside = pd.Series(False, index=done.index)
+    for name in objectives:
+        shown = _in_view(done, name, marked)
+        if min(shown) > 0:
+            outside |= (done[name] < min(shown) / MARGIN) | (done[name] > max(shown) * MARGIN)
+    return int(outside.sum())
 
 
 def _arrowed(name: str) -> str:
@@ -238,6 +273,7 @@ def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float,
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
+@_styled
 def stacked_bars(
     bars: Mapping[str, Mapping[str, float]], unit: str, keep: int = 9, label_above: float = 0.055
 ) -> Figure:
@@ -284,7 +320,8 @@ def stacked_bars(
     ax.grid(axis="x", color=GRID, linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines["left"].set_visible(False)
-    figure.legend(list(used.values()), list(used), loc="outside upper left", ncols=6, frameon=False, fontsize=8,
+    order = [name for name in (*shown, "other") if name in used]
+    figure.legend([used[name] for name in order], order, loc="outside upper left", ncols=6, frameon=False, fontsize=8,
                   handlelength=1.0, handleheight=0.9, handletextpad=0.4, columnspacing=1.2)  # fmt: skip
     return figure
 
@@ -294,6 +331,7 @@ def _dark(colour: str) -> bool:
     return 0.299 * red + 0.587 * green + 0.114 * blue < 150
 
 
+@_styled
 def influence(frame: pd.DataFrame, space: Mapping[str, Domain]) -> Figure:
     """Draw, for each parameter, how often its values occur on the front and among all designs."""
     columns = 5
@@ -336,6 +374,7 @@ def _shares(everywhere: pd.Series, front: pd.Series, domain: Domain) -> tuple[li
     return labels, counts[0] / max(1, counts[0].sum()), counts[1] / max(1, counts[1].sum())
 
 
+@_styled
 def convergence(checkpoints: Sequence[int], volumes: Sequence[float], population: int) -> Figure:
     """Draw the hypervolume against the number of trials, with the generations."""
     figure, (ax,) = _new(1, 1, 11, 2.3)

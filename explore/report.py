@@ -118,12 +118,19 @@ def _native(value: Any) -> Any:
     return value.item() if hasattr(value, "item") else value
 
 
+def _marked(machines: list[Machine]) -> list[figures.Marked]:
+    own = machines[0].ppa.area_convention
+    return [
+        figures.Marked(m.label, {n: q.value for n, q in m.ppa.metrics.items()}, m.ppa.area_convention == own)
+        for m in machines
+        if m.role == "baseline"
+    ]
+
+
 def _draw(plan: Plan, frame: pd.DataFrame, machines: list[Machine]) -> dict[str, tuple[str, bytes]]:
     chosen = machines[0]
     own = chosen.ppa.area_convention
-    marked = [
-        figures.Marked(m.label, _values(m.ppa), m.ppa.area_convention == own) for m in machines if m.role == "baseline"
-    ]
+    marked = _marked(machines)
     phases = {p: _by_operator(chosen.result, p) for p in ("prefill", "decode") if chosen.result.mask(p).any()}
     main = [m for m in machines if m.role != "best"]
     drawn = {
@@ -143,10 +150,6 @@ def _draw(plan: Plan, frame: pd.DataFrame, machines: list[Machine]) -> dict[str,
         volumes = pareto.convergence(points, frame["feasible"].to_numpy(bool), stops)
         drawn["convergence"] = figures.convergence(stops, list(volumes), plan.file.sampler.population)
     return {name: figures.render(figure) for name, figure in drawn.items()}
-
-
-def _values(ppa: Ppa) -> dict[str, float]:
-    return {name: q.value for name, q in ppa.metrics.items()}
 
 
 def _by_operator(result: Result, phase: str) -> dict[str, float]:
@@ -183,6 +186,7 @@ def _context(
         "sweep_text": plan.text,
         "refusals": _refusals(frame),
         "front_rows": _front_rows(plan, frame),
+        "outside_view": figures.outside_view(frame, plan.file.objectives, _marked(machines)),
     }
 
 
@@ -323,6 +327,10 @@ def _operator_rows(chosen: Machine) -> list[dict[str, Any]]:
             }
         )
     order = {"prefill": 0, "decode": 1}
+    phases = table.groupby("phase")["total_ms"].sum()
+    for row in rows:
+        row["phase_time"] = text.quantity(float(phases[row["phase"]]) * 1e-3, "s")
+        row["phase_percent"] = text.percent(float(phases[row["phase"]]) / total)
     return sorted(rows, key=lambda r: (order.get(r["phase"], 2), -r["share"]))
 
 
@@ -333,15 +341,15 @@ def _component_rows(machines: list[Machine], what: str) -> list[dict[str, Any]]:
         m.ppa.total_energy(m.result) if what == "energy" else {n: q.value for n, q in m.ppa.area.items()}
         for m in columns
     ]
-    rows = []
-    for name in dict.fromkeys(n for each in totals for n in each):
-        cells = []
+    rows: list[dict[str, Any]] = []
+    unit = "J" if what == "energy" else "mm2"
+    for name in dict.fromkeys(n for each in totals for n in each if any(t.get(n) for t in totals)):
+        cells: list[dict[str, Any]] = []
         for m, each in zip(columns, totals, strict=True):
-            if name not in each:
+            if not each.get(name):
                 cells.append({"value": "", "badge": None, "percent": ""})
                 continue
             known = m.ppa.energy_source[name] if what == "energy" else m.ppa.area[name]
-            unit = "J" if what == "energy" else "mm2"
             whole = sum(each.values()) or 1.0
             cells.append(
                 {
@@ -350,8 +358,16 @@ def _component_rows(machines: list[Machine], what: str) -> list[dict[str, Any]]:
                     "percent": text.percent(each[name] / whole),
                 }
             )
-        rows.append({"name": name, "cells": cells})
-    return rows
+        rows.append({"name": name, "cells": cells, "total": False})
+    sums = [
+        {
+            "value": text.quantity(sum(each.values()), unit),
+            "badge": badge(m.ppa.metrics[f"{what}_{unit.lower()}"]),
+            "percent": "",
+        }
+        for m, each in zip(columns, totals, strict=True)
+    ]
+    return [*rows, {"name": "total", "cells": sums, "total": True}]
 
 
 def _spec_rows(plan: Plan, spec: Spec) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from optuna.samplers import BaseSampler, NSGAIISampler, NSGAIIISampler, TPESampler
+from optuna.samplers import BaseGASampler, BaseSampler, NSGAIIISampler, NSGAIISampler, TPESampler
 
 from lutscape.explore import space as spaces
 from lutscape.explore.space import Design, Domain
@@ -35,13 +35,8 @@ def make(settings: Sampler, space: Mapping[str, Domain]) -> BaseSampler:
     inner: dict[str, Callable[[int], BaseSampler]] = {
         "nsga2": lambda seed: NSGAIISampler(population_size=population, seed=seed),
         "nsga3": lambda seed: NSGAIIISampler(population_size=population, seed=seed),
-        "tpe": lambda seed: TPESampler(
-            n_startup_trials=population,
-            multivariate=True,
-            seed=seed,
-            warn_independent_sampling=False,
-            categorical_distance_func=_distances(space),
-        ),
+        # The liar keeps the designs of one generation, proposed without each other's results, apart.
+        "tpe": lambda seed: TPESampler(n_startup_trials=population, multivariate=True, constant_liar=True, seed=seed),
     }
     return SeededSampler(inner[name], settings.seed, space)
 
@@ -71,15 +66,6 @@ def indexed_design(kind: str, seed: int, number: int, space: Mapping[str, Domain
     else:
         fractions = list(np.random.default_rng([seed, number]).random(d))
     return {key: domain.at(float(f)) for (key, domain), f in zip(space.items(), fractions, strict=True)}
-
-
-def _distances(space: Mapping[str, Domain]) -> dict[str, Callable[[Any, Any], float]]:
-    """Powers of two are ordered: tell TPE how far apart two of them are."""
-    return {key: _octaves for key, domain in space.items() if domain.log2 is not None}
-
-
-def _octaves(a: float, b: float) -> float:
-    return abs(math.log2(a) - math.log2(b))
 
 
 class IndexedSampler(BaseSampler):
@@ -115,7 +101,11 @@ class SeededSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        sampler = self._inner(stream(self._seed, trial.number))
+        first, sampler = (self._inner(stream(self._seed, trial.number)) for _ in range(2))
+        if isinstance(first, BaseGASampler):
+            # Whoever asks first in a generation selects its parents, drawing numbers as it does, and gets
+            # them in another order than those who read the stored selection: always read the stored one.
+            first.get_parent_population(study, first.get_trial_generation(study, trial))
         values = sampler.sample_relative(study, trial, search_space)
         return {key: self._space[key].printable(value) for key, value in values.items()}
 

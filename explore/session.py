@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import pandas as pd
 from lutscape.explore import store, sweep_file, workload
 from lutscape.explore.evaluate import COMPLETE, Evaluator, evaluate
 from lutscape.explore.sweep_file import Plan
+from lutscape.hw import spec as hardware
 from lutscape.hw import yaml_file
 from lutscape.hw.errors import UserError
 from lutscape.models.trace import Trace
@@ -35,7 +37,7 @@ class Finished:
         plan: what was run.
         directory: where everything was written.
         trials: one row per trial, see :func:`lutscape.explore.store.table`.
-        report: path of the report.
+        report: path of the report (of the trials, when none was asked for).
         seconds: wall time by step: trace, search, report.
         workers: processes that evaluated.
     """
@@ -59,6 +61,7 @@ def sweep(
     command: str = "",
     trace_progress: workload.Progress | None = None,
     begin: Begin | None = None,
+    render: bool = True,
 ) -> Finished:
     """Run a sweep and write its directory.
 
@@ -74,6 +77,7 @@ def sweep(
         trace_progress: called while a model runs.
         begin: called with (plan, trials) when the search starts; returns a callable that takes every
             finished trial, usable as a context manager.
+        render: write the report too.
 
     Raises:
         UserError: anything wrong with the input, the directory or the storage; no trial satisfies
@@ -121,7 +125,7 @@ def sweep(
         store.save_trials(frame, plan, directory)
         clock.lap("search")
         check_feasible(frame, plan, directory)
-        path = report.write(directory, plan, frame, trace)
+        path = report.write(directory, plan, frame, trace) if render else directory / "trials.parquet"
         clock.lap("report")
     return Finished(plan, directory, frame, path, seconds, count)
 
@@ -242,11 +246,27 @@ def _file_name(plan: Plan, given: str) -> str:
     return plan.hardware_files[given].with_suffix(".yaml").name
 
 
+def _hardware_copies(plan: Plan, given: str) -> dict[str, str]:
+    """Return the files to store for one hardware file: itself, and its node where that is not packaged.
+
+    The file is kept word for word, but for the path of such a node.
+    """
+    path = plan.hardware_files[given]
+    content = path.read_text(encoding="utf-8")
+    node = Path((plan.template if given == plan.file.hardware else plan.baselines[given]).technology)
+    if not node.is_file():
+        return {_file_name(plan, given): content}
+    copy = f"technology-{node.stem}.yaml"
+    content = re.sub(r"(?m)^technology:.*$", f"technology: {copy}", content)
+    return {_file_name(plan, given): content, copy: node.read_text(encoding="utf-8")}
+
+
 def _write_inputs(plan: Plan, trace: Trace, directory: Path, command: str, storage: str | None) -> None:
     """Write what the sweep starts from; settings.json comes last and says that all is there."""
     trace.save(directory / "trace.parquet")
-    for given, path in plan.hardware_files.items():
-        store.write(directory / "hardware" / _file_name(plan, given), path.read_bytes())
+    for given in plan.hardware_files:
+        for name, content in _hardware_copies(plan, given).items():
+            store.write(directory / "hardware" / name, content)
     store.write(directory / "sweep.yaml", plan.text)
     settings = {
         "schema_version": 1,
@@ -279,10 +299,15 @@ def _stored_plan(new: Plan, directory: Path) -> Plan:
             f"{store.versions()['lutscape']}{again}"
         )
     pairs = [(new.path, directory / "sweep.yaml", ("trials", "description", "sampler.seed"))]
-    pairs += [(path, directory / "hardware" / _file_name(new, given), ()) for given, path in new.hardware_files.items()]
+    pairs += [
+        (path, directory / "hardware" / _file_name(new, given), ("technology",))
+        for given, path in new.hardware_files.items()
+    ]
     for path, stored, free in pairs:
         if not stored.is_file():
-            raise UserError(f"{directory}: --resume: {stored.relative_to(directory)} is missing there{again}")
+            raise UserError(
+                f"{directory}: --resume: {path} has changed: {stored.relative_to(directory)} is missing there{again}"
+            )
         data, lines = yaml_file.read(path)
         before = dict(_leaves(yaml_file.read(stored)[0]))
         after = dict(_leaves(data))
@@ -298,6 +323,12 @@ def _stored_plan(new: Plan, directory: Path) -> Plan:
                 )
         if [k for k in before if k in after] != [k for k in after if k in before]:
             raise UserError(f"{directory}: --resume: {path}: the order of the keys has changed{again}")
+    for given, path in new.hardware_files.items():
+        before_node, now_node = (
+            hardware.load(p.resolve()).node for p in (directory / "hardware" / _file_name(new, given), path)
+        )
+        if before_node != now_node:
+            raise UserError(f"{directory}: --resume: {path}: technology has changed{again}")
     seed = new.file.sampler.seed
     if settings["seed"] != seed:
         raise UserError(

@@ -164,7 +164,7 @@ def load_trials(directory: Path) -> pd.DataFrame:
     version = json.loads(metadata).get("schema_version")
     if version != SCHEMA_VERSION:
         raise UserError(
-            f"{path}: trials schema version {version}, this lutscape reads version {SCHEMA_VERSION}; run the sweep again"
+            f"{path}: trials schema version {version}, this lutscape reads {SCHEMA_VERSION}; run the sweep again"
         )
     return arrow.to_pandas()
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 PREFIXES = {-15: "f", -12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P"}
-PREFIXED = frozenset({"s", "J", "W", "1/s", "1/J", "B", "b", "Hz", "MAC", "op"})
+PREFIXED = frozenset({"s", "J", "W", "B", "b", "Hz", "MAC", "op"})
 """Units that take SI prefixes; others (mm2, GB, MHz, …) are printed as they are."""
 SPELLED = {"mm2": "mm²", "um2": "µm²", "1/s": "/s", "1/J": "/J"}
 # Suffix of a spec field -> unit; the longest that fits wins.
@@ -57,7 +57,7 @@ def quantity(value: float | None, unit: str = "", digits: int = 3) -> str:
     """Return a number with its unit; seconds, joules, watts, … get an SI prefix.
 
     >>> quantity(0.0892, "s"), quantity(1.778, "mm2"), quantity(1664.4, "1/s")
-    ('89.2 ms', '1.78 mm²', '1.66 k/s')
+    ('89.2 ms', '1.78 mm²', '1660 /s')
     """
     if value is None or not math.isfinite(value):
         return significant(math.nan if value is None else value)

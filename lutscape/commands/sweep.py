@@ -126,24 +126,26 @@ def _print_front(plan: Plan, frame: pd.DataFrame) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from lutscape.explore.text import metric_label, plain, quantity
+    from lutscape.explore.text import field_unit, metric_label, plain, quantity
     from lutscape.hw.ppa import METRICS
 
     front = _front(plan, frame)
     shown = front.head(SHOWN)
-    table = Table(box=box.SIMPLE_HEAD, title=f"{plan.file.name}: Pareto front, {len(shown)} of {len(front)} designs")
+    varying = [key for key in plan.file.parameters if front[key].nunique() > 1]
+    table = Table(box=box.SIMPLE_HEAD)
     table.add_column("trial", justify="right")
     for name in plan.file.objectives:
         table.add_column(metric_label(name), justify="right")
-    table.add_column("design")
     for _, row in shown.iterrows():
-        design = " ".join(f"{key.rsplit('.', 1)[-1]}={plain(row[key])}" for key in plan.file.parameters)
-        marker = "*" if row["is_chosen"] else ""
         numbers = [quantity(row[n], METRICS[n][0]) for n in plan.file.objectives]
-        table.add_row(f"{marker}{row['number']}", *numbers, design)
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
-    click.echo("* chosen: nearest to the ideal point of the front")
+        table.add_row(("* " if row["is_chosen"] else "") + str(row["number"]), *numbers)
+    click.echo(f"{plan.file.name}: Pareto front, {len(shown)} of {len(front)} designs")
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    chosen = front.iloc[0]
+    click.echo(f"* chosen, nearest to the best value of every objective: trial {chosen['number']}")
+    for key in plan.file.parameters:
+        note = "" if key in varying else "  (all of the front)"
+        click.echo(f"    {key} = {plain(_plain(chosen[key]))} {field_unit(key)}".rstrip() + note)
 
 
 def _as_json(plan: Plan, frame: pd.DataFrame, report: Path, seconds: dict[str, float]) -> dict[str, Any]:

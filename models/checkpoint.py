@@ -43,7 +43,7 @@ class Checkpoint(Protocol):
         """Return the number format in which a parameter is stored."""
 
 
-_GGUF_NAMES = {
+GGUF_NAMES = {
     "embed": "token_embd",
     "lm_head": "output",
     "final_norm": "output_norm",
@@ -99,9 +99,9 @@ class GgufCheckpoint:
             name = "embed"
         match = re.fullmatch(r"layers\.(\d+)\.(?:experts\.(\d+)\.)?(\w+)", name)
         if match is None:
-            return f"{_GGUF_NAMES.get(name, name)}.{suffix}", None
+            return f"{GGUF_NAMES.get(name, name)}.{suffix}", None
         layer, expert, operator = match.groups()
-        stored = f"blk.{layer}.{_GGUF_NAMES.get(operator, operator)}"
+        stored = f"blk.{layer}.{GGUF_NAMES.get(operator, operator)}"
         if expert is None:
             return f"{stored}.{suffix}", None
         return f"{stored}_exps.{suffix}", int(expert)

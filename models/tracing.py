@@ -213,6 +213,7 @@ def _header(
         batch=batch,
         prompt_sha256=prompt_sha256,
         weights=formats.weights or ("as stored" if executed else "fp16"),
+        head_weights=formats.head_weights or ("as stored" if executed else "fp16"),
         activations=formats.activations,
         accumulator=formats.accumulator or "int32 for integer products, else fp32",
         kv=formats.kv,

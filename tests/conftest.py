@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lutscape.models.checkpoint import _GGUF_NAMES, RandomCheckpoint
+from lutscape.models.checkpoint import GGUF_NAMES, RandomCheckpoint
 from lutscape.models.shape import ModelShape
 
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -110,7 +110,7 @@ def write_gguf(
         values = weights.tensor(name)
         suffix = "bias" if name.endswith(".bias") else "weight"
         parts = name.removesuffix(".bias").split(".")
-        role = _GGUF_NAMES.get(parts[-1], parts[-1])
+        role = GGUF_NAMES.get(parts[-1], parts[-1])
         stored = f"blk.{parts[1]}.{role}.{suffix}" if parts[0] == "layers" else f"{role}.{suffix}"
         if "experts" in parts:
             stored = f"blk.{parts[1]}.{role}_exps.{suffix}"

@@ -30,7 +30,7 @@ def get(name: str, as_json: bool) -> None:
     """Fetch the weights of a registered model into the cache (once; offline afterwards)."""
     from lutscape.models import registry
 
-    path, fetched = registry.get(name)
+    path, fetched = registry.get(name, lambda line: print(line, file=sys.stderr))
     if as_json:
         print(json.dumps({"model": name, "path": str(path), "fetched": fetched}))
     else:

@@ -178,7 +178,8 @@ def _print_header(loaded: Trace) -> None:
         how += ", really requantised" if h.requantised else ", formats counted, not requantised"
     print(f"{h.model}: {how}")
     print(f"  prompt {h.prompt_tokens}, decode {h.decode_tokens}, batch {h.batch}")
-    print(f"  weights {h.weights}, activations {h.activations}, kv {h.kv}, accumulator {h.accumulator}")
+    print(f"  weights {h.weights}, head {h.head_weights}, activations {h.activations}, kv {h.kv}")
+    print(f"  accumulator {h.accumulator}")
     print(f"  source {h.source}")
 
 

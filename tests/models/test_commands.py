@@ -7,10 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
 from lutscape import cli
+from lutscape.hw.errors import UserError
 from lutscape.models.trace import Trace
 
 CHECKOUT = Path(cli.__file__).resolve().parent.parent
@@ -120,6 +122,47 @@ def test_corrupt_traces(lutscape, tmp_path: Path, tiny_shape) -> None:
         f"lutscape: error: {path}: trace schema version 9, this lutscape reads version 1; "
         "write the trace again with: lutscape trace\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "message"),
+    [
+        ("kind", "conv", "kind is not one of linear, attention, norm, elementwise, gather"),
+        ("phase", "warmup", "phase is neither prefill nor decode"),
+        ("M", 0, "M, N, K and batch must be at least 1"),
+        ("macs", -1, "counts must not be negative"),
+    ],
+)
+def test_rows_that_cannot_be(lutscape, tmp_path: Path, tiny_shape, column: str, value: object, message: str) -> None:
+    from lutscape.models.tracing import trace_model
+
+    trace = trace_model(tiny_shape(), 4).trace
+    trace.rows.loc[2, column] = value
+    trace.save(tmp_path / "t.parquet")
+    code, _, err = lutscape("trace", "show", tmp_path / "t.parquet")
+    assert code == 2
+    assert err == f"lutscape: error: {tmp_path / 't.parquet'}: row 2 (layers.0.q): {message}\n"
+
+
+def test_damaged_traces_end_in_one_line(tmp_path: Path, tiny_shape) -> None:
+    """A few bytes changed anywhere: checksums, header and row checks leave no traceback."""
+    from lutscape.models.tracing import trace_model
+
+    path = tmp_path / "t.parquet"
+    trace_model(tiny_shape(), 4).trace.save(path)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(200):
+        data = bytearray(whole)
+        for place in rng.integers(0, len(data), 3):
+            data[place] = rng.integers(0, 256)
+        path.write_bytes(data)
+        try:
+            Trace.load(path)
+        except UserError:
+            refused += 1
+    assert refused > 100
 
 
 def test_run_prints_text(lutscape, tiny_gguf: Path) -> None:

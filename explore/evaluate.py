@@ -117,7 +117,7 @@ class Evaluator:
                 self.workers,
                 mp_context=multiprocessing.get_context("spawn"),
                 initializer=_start_worker,
-                initargs=tuple(map(str, self._files)),
+                initargs=(str(self._files[0]), str(self._files[1])),
             )
         return self._pool
 

@@ -32,7 +32,7 @@ PALETTE = (
     "#1f5fa8", "#d4581a", "#4c9a6a", "#8a63b0", "#c2a032", "#4aa3b8",
     "#b0486a", "#7d8896", "#2f7d7d", "#a3c1e0", "#e8b08f", "#b7d6c2",
 )  # fmt: skip
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans"],
     "font.size": 9,

@@ -56,9 +56,9 @@ def _dominated(points: Floats, by: Floats) -> Bools:
     beaten = np.zeros(len(points), dtype=bool)
     for start in range(0, len(by), 4 * CHUNK):
         other = by[None, start : start + 4 * CHUNK]  # (1, b, m)
-        worse_or_equal = (other <= points[:, None]).all(axis=2)
-        better = (other < points[:, None]).any(axis=2)
-        beaten |= (worse_or_equal & better).any(axis=1)
+        worse_or_equal = np.all(other <= points[:, None], axis=2)
+        better = np.any(other < points[:, None], axis=2)
+        beaten |= np.any(worse_or_equal & better, axis=1)
     return beaten
 
 

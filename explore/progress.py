@@ -11,7 +11,7 @@ from lutscape.explore.text import metric_label, quantity
 from lutscape.hw.ppa import METRICS
 
 if TYPE_CHECKING:
-    from lutscape.explore.study import Trial
+    from lutscape.explore.study import FinishedTrial
 
 
 class SweepProgress:
@@ -42,7 +42,7 @@ class SweepProgress:
     ) -> None:
         self._bar.stop()
 
-    def __call__(self, trial: Trial) -> None:
+    def __call__(self, trial: FinishedTrial) -> None:
         """Count one trial; only designs that keep the constraints can be best."""
         metrics = trial.outcome.metrics
         if trial.outcome.state == COMPLETE and all(c.satisfied(metrics) for c in self._plan.constraints):

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -406,8 +406,9 @@ def _workload_rows(trace: Trace) -> list[tuple[str, str]]:
                         else "no: the formats are counted, not computed"),
         ("operators", f"{text.plain(len(trace.rows))} executions, {len(trace.distinct())} distinct"),
     ]  # fmt: skip
-    for phase in ("prefill", "decode"):
-        totals = trace.totals(phase)  # type: ignore[arg-type]
+    phases: tuple[Literal["prefill", "decode"], ...] = ("prefill", "decode")
+    for phase in phases:
+        totals = trace.totals(phase)
         if totals["macs"]:
             parts = [f"{text.quantity(totals['macs'], 'MAC')}"]
             parts += [f"{label} {text.quantity(totals[column], 'B')}" for label, column in

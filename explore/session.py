@@ -298,7 +298,9 @@ def _stored_plan(new: Plan, directory: Path) -> Plan:
             f"{directory}: --resume: written by lutscape {settings['versions']['lutscape']}, this is "
             f"{store.versions()['lutscape']}{again}"
         )
-    pairs = [(new.path, directory / "sweep.yaml", ("trials", "description", "sampler.seed"))]
+    pairs: list[tuple[Path, Path, tuple[str, ...]]] = [
+        (new.path, directory / "sweep.yaml", ("trials", "description", "sampler.seed"))
+    ]
     pairs += [
         (path, directory / "hardware" / _file_name(new, given), ("technology",))
         for given, path in new.hardware_files.items()

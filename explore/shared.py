@@ -109,19 +109,19 @@ def run(study: optuna.Study, plan: Plan, evaluator: Evaluator, told: Told, stale
     reported: set[int] = set()
     seen: dict[int, float] = {}  # trial number -> when it was first seen running by another
     while True:
-        for trial in finished(study):
-            if trial.number not in reported:
-                reported.add(trial.number)
-                evaluator.remember(ordered(trial.design, plan), trial.outcome)
-                told(trial)
+        for done in finished(study):
+            if done.number not in reported:
+                reported.add(done.number)
+                evaluator.remember(ordered(done.design, plan), done.outcome)
+                told(done)
         if len(reported) >= plan.trials:
             return
-        batch = []
+        batch: list[optuna.Trial] = []
         for _ in range(evaluator.workers):
-            trial = _claim(study, plan, parameters)
-            if trial is None:
+            claimed = _claim(study, plan, parameters)
+            if claimed is None:
                 break
-            batch.append(trial)
+            batch.append(claimed)
         if not batch:
             batch = _abandoned(study, parameters, seen, stale_s)
         if not batch:

@@ -144,7 +144,7 @@ def grid_point(space: Mapping[str, Domain], index: int) -> Design:
         index: 0 … size - 1.
     """
     design: dict[str, Any] = {}
-    for key, domain in reversed(space.items()):
+    for key, domain in reversed(list(space.items())):
         values = domain.values()
         index, digit = divmod(index, len(values))
         design[key] = values[digit]

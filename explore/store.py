@@ -32,7 +32,7 @@ from lutscape.hw.errors import UserError
 from lutscape.hw.ppa import METRICS
 
 if TYPE_CHECKING:
-    from lutscape.explore.study import Trial
+    from lutscape.explore.study import FinishedTrial
 
 SCHEMA_VERSION = 1
 LOCK = ".lock"
@@ -72,7 +72,7 @@ def locked(directory: Path) -> Iterator[None]:
         yield
 
 
-def table(trials: Sequence[Trial], plan: Plan) -> pd.DataFrame:
+def table(trials: Sequence[FinishedTrial], plan: Plan) -> pd.DataFrame:
     """Return one row per trial, in the order of their numbers.
 
     Numbers carry the unit of :data:`lutscape.hw.ppa.METRICS`; metrics of refused designs are NaN.

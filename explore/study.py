@@ -36,7 +36,7 @@ REFUSED_VALUE = 1e30
 
 
 @dataclass(frozen=True)
-class Trial:
+class FinishedTrial:
     """One finished trial."""
 
     number: int
@@ -44,7 +44,7 @@ class Trial:
     outcome: Outcome
 
 
-Told = Callable[[Trial], None]
+Told = Callable[[FinishedTrial], None]
 
 
 @contextmanager
@@ -94,11 +94,11 @@ def _drop_cut_line(path: Path) -> None:
             journal.truncate(data.rfind(b"\n") + 1)
 
 
-def finished(study: optuna.Study) -> list[Trial]:
+def finished(study: optuna.Study) -> list[FinishedTrial]:
     """Return the finished trials that count, by number."""
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return [
-        Trial(t.number, dict(t.params), Outcome(**t.user_attrs[OUTCOME]))
+        FinishedTrial(t.number, dict(t.params), Outcome(**t.user_attrs[OUTCOME]))
         for t in sorted(trials, key=lambda t: t.number)
         if OUTCOME in t.user_attrs
     ]
@@ -120,9 +120,9 @@ def run(study: optuna.Study, plan: Plan, evaluator: Evaluator, told: Told) -> No
     stored = {t.number: t for t in study.get_trials(deepcopy=False)}
     if len(stored) > plan.trials:
         raise UserError(f"trials = {plan.trials}: the stored study already has {len(stored)} trials")
-    for trial in finished(study):
-        evaluator.remember(ordered(trial.design, plan), trial.outcome)
-        told(trial)
+    for done in finished(study):
+        evaluator.remember(ordered(done.design, plan), done.outcome)
+        told(done)
     population = plan.file.sampler.population
     for start in range(0, plan.trials, population):
         asked: list[tuple[optuna.Trial, Design]] = []
@@ -139,7 +139,7 @@ def run(study: optuna.Study, plan: Plan, evaluator: Evaluator, told: Told) -> No
         outcomes = evaluator.map([design for _, design in asked])
         for (trial, design), outcome in zip(asked, outcomes, strict=True):
             tell(study, plan, trial, outcome)
-            told(Trial(trial.number, design, outcome))
+            told(FinishedTrial(trial.number, design, outcome))
 
 
 def adopt(study: optuna.Study, left: FrozenTrial, parameters: dict[str, Any]) -> optuna.Trial:

@@ -124,9 +124,9 @@ class Plan:
         return self.file.trials
 
     @property
-    def directions(self) -> list[str]:
+    def directions(self) -> list[Literal["minimize", "maximize"]]:
         """``minimize`` or ``maximize`` for each objective."""
-        return [METRICS[name][1] for name in self.file.objectives]
+        return ["maximize" if METRICS[name][1] == "maximize" else "minimize" for name in self.file.objectives]
 
 
 def load(
@@ -168,7 +168,8 @@ def load(
             f"{file.sampler.population}"
         )
     _check_grid(file, at, place)
-    files, specs = {}, {}
+    files: dict[str, Path] = {}
+    specs: dict[str, hardware.Spec] = {}
     named = [(file.hardware, at("hardware"))]
     named += [(b, at("baselines", i)) for i, b in enumerate(file.baselines)]
     for given, where in named:

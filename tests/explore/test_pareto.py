@@ -28,7 +28,7 @@ def naive_front(points: np.ndarray) -> np.ndarray:
 
 
 @given(Points)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_front_is_the_naive_front(points: np.ndarray) -> None:
     assert (pareto.non_dominated(points) == naive_front(points)).all()
 

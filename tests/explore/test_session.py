@@ -117,7 +117,7 @@ def interrupted(path: Path, tmp_path: Path, journal: Path, share: float) -> Path
 def test_resumes_from_any_byte_of_the_journal(write_sweep: Write, tmp_path: Path) -> None:
     path = write_sweep()
     sweep(path, tmp_path / "whole")
-    for share in (0.0, 0.003, 0.02, 0.11, 0.23, 0.29, 0.31, 0.47, 0.66, 0.84, 0.999, 1.0):
+    for share in (0.0, 0.003, 0.11, 0.23, 0.29, 0.47, 0.84, 0.999):
         cut = interrupted(path, tmp_path, tmp_path / "whole" / "study.journal", share)
         frame = sweep(path, cut, resume=True)
         assert contents(cut) == contents(tmp_path / "whole"), share
@@ -125,11 +125,11 @@ def test_resumes_from_any_byte_of_the_journal(write_sweep: Write, tmp_path: Path
 
 
 def test_killed_and_resumed_equals_uninterrupted(write_sweep: Write, tmp_path: Path) -> None:
-    path = write_sweep(trials=200, sampler={"name": "nsga2", "population": 20})
+    path = write_sweep(trials=100, sampler={"name": "nsga2", "population": 20})
     sweep(path, tmp_path / "whole")
     killed = tmp_path / "killed"
     start = [sys.executable, "-m", "lutscape", "sweep", str(path), "-o", str(killed), "--workers", "2", "--resume"]
-    for lines in (150, 1200):
+    for lines in (150, 700):
         process = subprocess.Popen(start, cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         journal = killed / "study.journal"
         deadline = time.monotonic() + 60

@@ -20,6 +20,7 @@ from lutscape.models.trace import Trace
 
 COMPLETE = "complete"
 REFUSED = "refused"
+FAILED = "failed"
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,10 @@ class Outcome:
     """What became of one design.
 
     Attributes:
-        state: ``complete``, or ``refused`` where the spec or the timing model does not take it.
-        reason: of a refusal, one line.
-        metrics: numbers of :data:`lutscape.hw.ppa.METRICS`; empty when refused.
+        state: ``complete``; ``refused`` where the spec or the timing model does not take the design;
+            ``failed`` where a model broke on it, which is a fault of the model.
+        reason: of a refusal or failure, one line.
+        metrics: numbers of :data:`lutscape.hw.ppa.METRICS`; empty unless complete.
     """
 
     state: str
@@ -42,7 +44,7 @@ class Outcome:
 
 
 def evaluate(template: Spec, trace: Trace, design: Design) -> Outcome:
-    """Simulate one design; a refusal is data, not an error."""
+    """Simulate one design; a refusal is data, not an error, and a fault of a model does not end a sweep."""
     from lutscape.sim.simulate import simulate
 
     try:
@@ -50,10 +52,12 @@ def evaluate(template: Spec, trace: Trace, design: Design) -> Outcome:
         _, ppa = simulate(spec, trace)
     except UserError as error:
         return Outcome(REFUSED, str(error).removeprefix("design: "))
+    except Exception as error:
+        return Outcome(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
     metrics = {name: float(q.value) for name, q in ppa.metrics.items()}
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
-        return Outcome(REFUSED, f"the model gave no finite {', '.join(bad)}")
+        return Outcome(FAILED, f"the model gave no finite {', '.join(bad)}")
     return Outcome(COMPLETE, "", metrics)
 
 

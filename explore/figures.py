@@ -51,8 +51,6 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "lutscape",
 }
-MARGIN = 1.2
-"""Factor between the last value an axis must show and its end."""
 RASTER_ABOVE = 3000
 """Points above which a cloud is drawn as pixels inside the vector figure."""
 
@@ -116,7 +114,8 @@ def _log_axis(ax: Axes, which: str, values: Sequence[float], unit: str) -> None:
         axis.set_major_formatter(FuncFormatter(lambda v, _: quantity(v, unit, 3)))
         return
     (ax.set_xscale if which == "x" else ax.set_yscale)("log")
-    low, high = min(finite) / MARGIN, max(finite) * MARGIN
+    margin = _margin(finite)
+    low, high = min(finite) / margin, max(finite) * margin
     decades = math.log10(high / low)
     steps: Sequence[float] = (1,) if decades > 2.6 else (1, 3) if decades > 1.7 else (1, 2, 5)
     if decades < 0.7:
@@ -131,6 +130,11 @@ def _log_axis(ax: Axes, which: str, values: Sequence[float], unit: str) -> None:
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(FuncFormatter(lambda v, _: _short(v, unit, ticks)))
     (ax.set_xlim if which == "x" else ax.set_ylim)(low, high)
+
+
+def _margin(values: Sequence[float]) -> float:
+    """Return the factor between the last value a logarithmic axis must show and its end."""
+    return min(1.25, max(1.02, (max(values) / min(values)) ** 0.08))
 
 
 def _short(value: float, unit: str, ticks: Sequence[float]) -> str:
@@ -211,7 +215,8 @@ def outside_view(frame: pd.DataFrame, objectives: Sequence[str], marked: Sequenc
     for name in objectives:
         shown = _in_view(done, name, marked)
         if min(shown) > 0:
-            outside |= (done[name] < min(shown) / MARGIN) | (done[name] > max(shown) * MARGIN)
+            margin = _margin(shown)
+            outside |= (done[name] < min(shown) / margin) | (done[name] > max(shown) * margin)
     return int(outside.sum())
 
 
@@ -223,7 +228,7 @@ def _staircase(ax: Axes, feasible: pd.DataFrame, x: str, y: str) -> None:
     """Draw the front of this plane alone, as the boundary of what was reached."""
     points = pareto.costs([feasible[x].to_numpy(), feasible[y].to_numpy()], [x, y])
     front = feasible[pareto.non_dominated(points)].sort_values([x, y])
-    ax.step(front[x], front[y], where="post" if METRICS[y][1] == "minimize" else "pre",
+    ax.step(front[x], front[y], where="post" if METRICS[x][1] == "minimize" else "pre",
             color=FRONT, linewidth=0.9, alpha=0.55, zorder=3)  # fmt: skip
 
 
@@ -346,7 +351,7 @@ def influence(frame: pd.DataFrame, space: Mapping[str, Domain]) -> Figure:
         ax.bar(places, best, width=0.46, color=FRONT, label="on the front")
         unit = field_unit(key)
         ax.set_title(f"{key} ({unit})" if unit else key, fontsize=8)
-        ax.set_xticks(places, labels, fontsize=7, rotation=0 if sum(map(len, labels)) < 22 else 45)
+        ax.set_xticks(places, labels, fontsize=7, rotation=0 if sum(map(len, labels)) < 26 else 45)
         ax.set_yticks([])
         ax.tick_params(length=0)
         ax.spines["left"].set_visible(False)

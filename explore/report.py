@@ -205,10 +205,11 @@ def _counts(plan: Plan, frame: pd.DataFrame) -> dict[str, int]:
     return {
         "trials": len(frame),
         "distinct": len(designs),
-        "refused": int((~complete).sum()),
+        "refused": int((designs["state"] == "refused").sum()),
+        "failed": int((designs["state"] == "failed").sum()),
         "feasible": int(designs["feasible"].sum()),
         "outside": int((complete & ~designs["feasible"]).sum()),
-        "front": int(designs["is_pareto"].sum()),
+        "front": len(frame[frame["is_pareto"]].drop_duplicates(plan.file.objectives)),
     }
 
 
@@ -227,8 +228,8 @@ def _summary(plan: Plan, machines: list[Machine], counts: Mapping[str, int], tra
     reached = text.names([f"{text.metric_label(n)} {text.quantity(metrics[n].value, metrics[n].unit)}"
                           for n in plan.file.objectives])  # fmt: skip
     sentences = [
-        f"{METHODS[plan.file.sampler.name]} tried {counts['trials']} designs, {counts['distinct']} of them distinct; "
-        f"{counts['feasible']} are feasible and {counts['front']} lie on the Pareto front.",
+        f"{METHODS[plan.file.sampler.name]} tried {counts['distinct']} distinct designs in {counts['trials']} trials; "
+        f"{counts['feasible']} are feasible, and the Pareto front has {counts['front']} points.",
         f"The chosen design, trial {chosen.number}, runs {tokens} of {header.model}{batch} with {reached}.",
     ]
     baseline = next((m for m in machines if m.role == "baseline"), None)
@@ -427,9 +428,10 @@ def _refusals(frame: pd.DataFrame) -> list[tuple[int, str]]:
 
 
 def _front_rows(plan: Plan, frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return every design of the front, by the first objective."""
+    """Return every point of the front, by the first objective; of designs equal in all of them one."""
     first = plan.file.objectives[0]
-    front = frame[frame["is_pareto"]].drop_duplicates(list(plan.file.parameters))
+    front = frame[frame["is_pareto"]].sort_values(["is_chosen", "number"], ascending=[False, True])
+    front = front.drop_duplicates(plan.file.objectives)
     front = front.sort_values([first, "number"], ascending=[METRICS[first][1] == "minimize", True])
     return [
         {

@@ -106,6 +106,7 @@ class SeededSampler(BaseSampler):
             # Whoever asks first in a generation selects its parents, drawing numbers as it does, and gets
             # them in another order than those who read the stored selection: always read the stored one.
             first.get_parent_population(study, first.get_trial_generation(study, trial))
+            trial = study.get_trials(deepcopy=False)[trial.number]  # now with its generation
         values = sampler.sample_relative(study, trial, search_space)
         return {key: self._space[key].printable(value) for key, value in values.items()}
 

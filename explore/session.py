@@ -25,7 +25,7 @@ from lutscape.models.trace import Trace
 OUT = Path("lutscape-out")
 SHORT_S = 20.0
 """Sweeps expected to take less are run in this process: a pool takes seconds to start."""
-OWN_FILES = frozenset({"sweep.yaml", "hardware", "trace.parquet", "settings.json", "study.journal", store.LOCK})
+OWN_FILES = frozenset({"sweep.yaml", "hardware", "trace.parquet", "versions.json", "study.journal", store.LOCK})
 Begin = Callable[[Plan, int], Any]
 
 
@@ -92,7 +92,7 @@ def sweep(
     _check_directory(directory, resume)
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
-    stored = resume and (directory / "settings.json").is_file()
+    stored = resume and (directory / "versions.json").is_file()
     if stored:
         plan = _stored_plan(plan, directory)
         trace = Trace.load(directory / "trace.parquet")
@@ -194,7 +194,7 @@ def check_feasible(frame: pd.DataFrame, plan: Plan, directory: Path) -> None:
     kept = f"the trials are kept in {directory / 'trials.parquet'}"
     if not len(done):
         raise UserError(
-            f"all {len(frame)} trials were refused by the hardware model, the first because: "
+            f"all {len(frame)} trials were refused by the hardware model or failed in it, the first because: "
             f"{frame['reason'].iloc[0]}; {kept}"
         )
     metrics: list[dict[str, float]] = [{str(k): v for k, v in row.items()} for row in done.to_dict("records")]
@@ -218,8 +218,8 @@ def _check_directory(directory: Path, resume: bool) -> None:
         return
     if not resume:
         raise UserError(f"{directory}: exists and is not empty; go on there with --resume, or give another -o")
-    if "settings.json" not in present and not all(n in OWN_FILES or n.endswith(".tmp") for n in present):
-        raise UserError(f"{directory}: --resume, but there is no sweep (no settings.json); give another -o")
+    if "versions.json" not in present and not all(n in OWN_FILES or n.endswith(".tmp") for n in present):
+        raise UserError(f"{directory}: --resume, but there is no sweep (no versions.json); give another -o")
 
 
 def _check_hardware(plan: Plan, trace: Trace) -> None:
@@ -262,7 +262,7 @@ def _hardware_copies(plan: Plan, given: str) -> dict[str, str]:
 
 
 def _write_inputs(plan: Plan, trace: Trace, directory: Path, command: str, storage: str | None) -> None:
-    """Write what the sweep starts from; settings.json comes last and says that all is there."""
+    """Write what the sweep starts from; versions.json comes last and says that all is there."""
     trace.save(directory / "trace.parquet")
     for given in plan.hardware_files:
         for name, content in _hardware_copies(plan, given).items():
@@ -276,13 +276,13 @@ def _write_inputs(plan: Plan, trace: Trace, directory: Path, command: str, stora
         "command": command,
         "versions": store.versions(),
     }
-    store.write(directory / "settings.json", json.dumps(settings, indent=2) + "\n")
+    store.write(directory / "versions.json", json.dumps(settings, indent=2) + "\n")
 
 
 def _update_trials(directory: Path, trials: int) -> None:
     settings = store.read_settings(directory)
     if settings["trials"] != trials:
-        store.write(directory / "settings.json", json.dumps({**settings, "trials": trials}, indent=2) + "\n")
+        store.write(directory / "versions.json", json.dumps({**settings, "trials": trials}, indent=2) + "\n")
 
 
 def _stored_plan(new: Plan, directory: Path) -> Plan:

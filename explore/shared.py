@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
@@ -30,6 +30,7 @@ from lutscape.hw.errors import UserError
 
 FINGERPRINT = "lutscape_sweep"
 POLL_S = 0.5
+ATTEMPTS = 4
 
 
 def open_storage(url: str) -> BaseStorage:
@@ -40,7 +41,7 @@ def open_storage(url: str) -> BaseStorage:
     """
     try:
         if "://" in url:
-            return optuna.storages.get_storage(url)
+            return _database(url)
         path = Path(url).expanduser()
         if not path.parent.is_dir():
             raise UserError(f"--storage {url}: directory {str(path.parent)!r} does not exist")
@@ -55,6 +56,23 @@ def open_storage(url: str) -> BaseStorage:
             f"--storage {masked(url)}: cannot be opened: {first}; allowed: sqlite:///FILE, postgresql://…, "
             "mysql://…, or a path to a journal file"
         ) from None
+
+
+def _database(url: str) -> BaseStorage:
+    """Open a database; several processes that create its tables at once get in each other's way: try again."""
+    options: dict[str, Any] = {"pool_pre_ping": True}
+    if url.startswith("sqlite"):
+        options = {"connect_args": {"timeout": 60}}
+    for attempt in range(ATTEMPTS):
+        try:
+            return RDBStorage(url, engine_kwargs=options)
+        except ImportError:
+            raise
+        except Exception:
+            if attempt == ATTEMPTS - 1:
+                raise
+            time.sleep(0.3 * (attempt + 1))
+    raise AssertionError
 
 
 def join(plan: Plan, url: str, fingerprint: dict[str, Any]) -> optuna.Study:
@@ -96,6 +114,19 @@ def _short(value: Any) -> str:
 
 
 def run(study: optuna.Study, plan: Plan, evaluator: Evaluator, told: Told, stale_s: float = 60.0) -> None:
+    """Work on a shared study until its total is reached.
+
+    Raises:
+        UserError: the storage failed on the way; what was told is kept there.
+    """
+    try:
+        _work(study, plan, evaluator, told, stale_s)
+    except optuna.exceptions.StorageInternalError as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"--storage: the database failed: {masked(cause)}; go on with --resume") from None
+
+
+def _work(study: optuna.Study, plan: Plan, evaluator: Evaluator, told: Told, stale_s: float) -> None:
     """Work on a shared study until its total is reached.
 
     Args:

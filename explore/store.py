@@ -4,10 +4,10 @@
 sweep.yaml         the sweep file, word for word
 hardware/*.yaml    template and baselines, word for word
 trace.parquet      the workload
-settings.json      versions, command, --trials and --seed in force
+versions.json      versions, command, --trials and --seed in force
 study.journal      Optuna's journal (not with --storage)
 trials.parquet     one row per trial: number, state, reason, parameters, metrics, feasible,
-                   is_pareto, is_chosen; trials.csv is the same table
+                   violated, is_pareto, is_chosen; trials.csv is the same table
 index.html         the report, with its figures beside it in figures/
 =================  ====================================================================
 """
@@ -191,16 +191,16 @@ def versions() -> dict[str, str]:
 
 
 def read_settings(directory: Path) -> dict[str, Any]:
-    """Read settings.json.
+    """Read versions.json.
 
     Raises:
         UserError: missing or not JSON.
     """
-    path = directory / "settings.json"
+    path = directory / "versions.json"
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         return settings
     except FileNotFoundError:
-        raise UserError(f"{directory} holds no sweep (no settings.json)") from None
+        raise UserError(f"{directory} holds no sweep (no versions.json)") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None

@@ -21,11 +21,11 @@ from typing import Any
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
 from lutscape.explore import samplers, space
 from lutscape.explore.evaluate import COMPLETE, Evaluator, Outcome
+from lutscape.explore.journal import SingleWriterJournal
 from lutscape.explore.space import Design
 from lutscape.explore.sweep_file import Plan
 from lutscape.hw.errors import UserError
@@ -60,38 +60,19 @@ def quiet() -> Iterator[None]:
             optuna.logging.set_verbosity(level)
 
 
-class _NoLock(JournalFileSymlinkLock):
-    """The output directory as a whole is locked; its journal has one writer."""
-
-    def acquire(self) -> bool:
-        return True
-
-    def release(self) -> None:
-        return None
-
-
 def open_journal(plan: Plan, path: Path) -> optuna.Study:
     """Open or begin the study in a journal file that no other process writes.
 
-    A last line cut short by a kill is dropped: what it was to record is done again.
+    Raises:
+        UserError: the file is damaged.
     """
-    if path.exists():
-        _drop_cut_line(path)
-    storage = JournalStorage(JournalFileBackend(str(path), lock_obj=_NoLock(str(path))))
     return optuna.create_study(
-        storage=storage,
+        storage=JournalStorage(SingleWriterJournal(path)),
         study_name=plan.file.name,
         directions=plan.directions,
         sampler=samplers.make(plan.file.sampler, plan.file.parameters),
         load_if_exists=True,
     )
-
-
-def _drop_cut_line(path: Path) -> None:
-    with open(path, "r+b") as journal:
-        data = journal.read()
-        if data and not data.endswith(b"\n"):
-            journal.truncate(data.rfind(b"\n") + 1)
 
 
 def finished(study: optuna.Study) -> list[FinishedTrial]:

@@ -60,22 +60,32 @@ def sweep(
 
     command = shlex.join(["lutscape", *_without_resume(sys.argv[1:])])
     shown = _TraceProgress()
-    done = session.sweep(
-        sweep_file,
-        directory=output,
-        trials=trials,
-        workers=workers,
-        resume=resume,
-        storage=storage,
-        seed=seed,
-        command=command,
-        trace_progress=shown,
-        begin=SweepProgress,
-    )
+    try:
+        done = session.sweep(
+            sweep_file,
+            directory=output,
+            trials=trials,
+            workers=workers,
+            resume=resume,
+            storage=storage,
+            seed=seed,
+            command=command,
+            trace_progress=shown,
+            begin=SweepProgress,
+        )
+    except KeyboardInterrupt:
+        click.echo("stopped; what was finished is kept: go on with the same command and --resume", err=True)
+        raise
     if as_json:
         click.echo(json.dumps(_as_json(done.plan, done.trials, done.report, done.seconds), indent=2))
         return
     _print_front(done.plan, done.trials)
+    failed = done.trials[done.trials["state"] == "failed"]
+    if len(failed):
+        click.echo(
+            f"warning: the model failed on {len(failed)} trials, a fault to report; first: {failed['reason'].iloc[0]}",
+            err=True,
+        )
     took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
     click.echo(f"\n{len(done.trials)} trials ({took})\nreport: {done.report}")
 
@@ -112,13 +122,13 @@ class _TraceProgress:
 
 
 def _front(plan: Plan, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the front, the chosen design first, then by the first objective."""
+    """Return the front, the chosen design first, then by the first objective; of equal designs the first."""
     from lutscape.hw.ppa import METRICS
 
     first = plan.file.objectives[0]
-    front = frame[frame["is_pareto"]].drop_duplicates(list(plan.file.parameters))
     ascending = [False, METRICS[first][1] == "minimize", True]
-    return front.sort_values(["is_chosen", first, "number"], ascending=ascending)
+    front = frame[frame["is_pareto"]].sort_values(["is_chosen", first, "number"], ascending=ascending)
+    return front.drop_duplicates(plan.file.objectives)
 
 
 def _print_front(plan: Plan, frame: pd.DataFrame) -> None:

@@ -105,7 +105,7 @@ def interrupted(path: Path, tmp_path: Path, journal: Path, share: float) -> Path
     (directory / "hardware").mkdir(parents=True)
     for name in (
         "sweep.yaml",
-        "settings.json",
+        "versions.json",
         "trace.parquet",
         *(f"hardware/{p.name}" for p in source.glob("hardware/*")),
     ):
@@ -142,6 +142,16 @@ def test_killed_and_resumed_equals_uninterrupted(write_sweep: Write, tmp_path: P
         assert not (killed / "trials.parquet").exists()
     sweep(path, killed, resume=True)
     assert contents(killed) == contents(tmp_path / "whole")
+
+
+def test_a_damaged_journal(write_sweep: Write, tmp_path: Path) -> None:
+    path = write_sweep(trials=8)
+    sweep(path, tmp_path / "out")
+    journal = tmp_path / "out" / "study.journal"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([*lines[:3], b"\x00\x00\n", *lines[4:]]))
+    with pytest.raises(UserError, match=r"study\.journal:4: not a journal record; the file is damaged"):
+        sweep(path, tmp_path / "out", resume=True)
 
 
 def test_resumes_nsga3_after_parents_were_chosen(write_sweep: Write, tmp_path: Path) -> None:
@@ -194,6 +204,24 @@ def test_refused_designs_are_data(write_sweep: Write, tmp_path: Path) -> None:
     assert np.isnan(refused["latency_s"]).all()
 
 
+def test_faults_of_a_model_do_not_end_the_sweep(
+    write_sweep: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lutscape.sim import simulate
+
+    right = simulate.simulate
+
+    def wrong(spec: Any, trace: Any) -> Any:
+        return 1 / 0 if spec.array.k == 4 else right(spec, trace)
+
+    monkeypatch.setattr(simulate, "simulate", wrong)
+    path = write_sweep(parameters={"array.k": {"integer": [2, 6]}}, trials=16, baselines=None)
+    frame = sweep(path, tmp_path / "out")
+    assert set(frame.loc[frame["array.k"] == 4, "state"]) == {"failed"}
+    assert set(frame.loc[frame["array.k"] != 4, "state"]) == {"complete"}
+    assert frame.loc[frame["state"] == "failed", "reason"].iloc[0] == "ZeroDivisionError: division by zero"
+
+
 def test_maximised_objective(write_sweep: Write, tmp_path: Path) -> None:
     frame = sweep(write_sweep(objectives=["tokens_per_s"], constraints=None), tmp_path / "out")
     assert frame.loc[frame["is_chosen"], "tokens_per_s"].iloc[0] == frame["tokens_per_s"].max()
@@ -222,7 +250,7 @@ def test_existing_directories(write_sweep: Write, tmp_path: Path) -> None:
     assert str(caught.value) == f"{out}: exists and is not empty; go on there with --resume, or give another -o"
     with pytest.raises(UserError) as caught:
         sweep(path, out, resume=True)
-    assert str(caught.value) == f"{out}: --resume, but there is no sweep (no settings.json); give another -o"
+    assert str(caught.value) == f"{out}: --resume, but there is no sweep (no versions.json); give another -o"
     assert [p.name for p in out.iterdir()] == ["precious.txt"]
     with pytest.raises(UserError, match="exists and is not a directory"):
         sweep(path, path)

@@ -30,9 +30,6 @@ session.sweep(Path(sys.argv[1]), Path(sys.argv[2]), storage=sys.argv[3], workers
 def test_two_processes_reach_the_shared_total_together(write_sweep: Write, tmp_path: Path, kind: str) -> None:
     url = f"sqlite:///{tmp_path}/study.db" if kind == "sqlite" else str(tmp_path / "study.journal")
     path = write_sweep(trials=18, parameters={"array.n": {"log2": [16, 256]}, "array.k": {"integer": [2, 6]}})
-    plan = sweep_file.load(path)
-    shared.join(plan, url, {})  # create the tables once; the two then fill in the fingerprint
-    optuna.delete_study(study_name="small", storage=shared.open_storage(url))
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", JOIN, str(path), str(tmp_path / name), url], cwd=ROOT, stderr=subprocess.PIPE

@@ -93,7 +93,9 @@ def _volume(points: Floats, reference: Floats) -> float:
     for index, (point, top) in enumerate(zip(ordered, tops, strict=True)):
         if top > point[-1]:
             slab = ordered[: index + 1, :-1]
-            total += float(top - point[-1]) * _volume(slab[non_dominated(slab)], reference[:-1])
+            if slab.shape[1] > 2:  # in the plane, sorting does it
+                slab = slab[non_dominated(slab)]
+            total += float(top - point[-1]) * _volume(slab, reference[:-1])
     return total
 
 
@@ -148,14 +150,18 @@ def convergence(points: Floats, feasible: Bools, checkpoints: Sequence[int]) -> 
     space = np.full(points.shape, np.inf)
     space[feasible] = scaled(good, ideal, nadir)
     reference = np.full(points.shape[1], 1.1)
-    volumes = []
+    volumes: list[float] = []
     front = np.empty((0, points.shape[1]))
     done = 0
     for stop in checkpoints:
-        front = np.concatenate([front, space[done:stop]])
-        front = front[np.isfinite(front).all(axis=1)]
-        front = front[non_dominated(front)] if len(front) else front
+        new = space[done:stop]
+        new = new[(new < reference).all(axis=1)]
         done = stop
-        volumes.append(hypervolume(np.unique(front, axis=0), reference))
+        before = front
+        if len(new):
+            front = np.unique(np.concatenate([front, new]), axis=0)
+            front = front[non_dominated(front)]
+        unchanged = volumes and np.array_equal(front, before)
+        volumes.append(volumes[-1] if unchanged else hypervolume(front, reference))
     whole = volumes[-1] or 1.0
     return np.array(volumes) / whole

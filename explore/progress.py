@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class SweepProgress:
-    """A rich progress bar; call it with every finished trial."""
+    """A rich progress bar, silent where stderr is no terminal; call it with every finished trial."""
 
     def __init__(self, plan: Plan, total: int) -> None:
         from rich.console import Console
@@ -23,13 +23,15 @@ class SweepProgress:
 
         self._plan = plan
         self._best: dict[str, float] = {}
+        console = Console(stderr=True)
         self._bar = Progress(
             TextColumn("search"),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("{task.fields[best]}"),
-            console=Console(stderr=True),
+            console=console,
+            disable=not console.is_terminal,
         )
         self._task = self._bar.add_task("search", total=total, best="")
 

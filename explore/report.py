@@ -60,7 +60,7 @@ class Machine:
 
 
 def write(directory: Path, plan: Plan, frame: pd.DataFrame, trace: Trace) -> Path:
-    """Write index.html and figures/ into a sweep's directory; return the path of the former.
+    """Write index.html, figures/ and chosen.yaml into a sweep's directory; return the path of the first.
 
     Args:
         directory: of the sweep.
@@ -76,6 +76,7 @@ def write(directory: Path, plan: Plan, frame: pd.DataFrame, trace: Trace) -> Pat
     for name, (svg, png) in drawn.items():
         store.write(directory / "figures" / f"{name}.svg", svg)
         store.write(directory / "figures" / f"{name}.png", png)
+    store.write(directory / "chosen.yaml", hardware_file(machines[0].spec, plan, machines[0].number))
     inline = {
         name: "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode() for name, (svg, _) in drawn.items()
     }
@@ -108,6 +109,16 @@ def compare(plan: Plan, frame: pd.DataFrame, trace: Trace) -> list[Machine]:
     for name, spec in plan.baselines.items():
         machines.append(Machine(Path(name).stem, "baseline", spec, *simulate(spec, trace)))
     return machines
+
+
+def hardware_file(spec: Spec, plan: Plan, number: int | None) -> str:
+    """Return a design as a hardware YAML, fit for ``lutscape simulate --hardware``."""
+    import yaml
+
+    data = spec.model_dump(mode="json", exclude_none=True)
+    data["name"] = f"{plan.file.name}-{number}"
+    data["description"] = f"Trial {number} of sweep {plan.file.name}, from template {plan.template.name}."
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
 
 
 def _best_label(metric: str) -> str:

@@ -8,6 +8,7 @@ versions.json      versions, command, --trials and --seed in force
 study.journal      Optuna's journal (not with --storage)
 trials.parquet     one row per trial: number, state, reason, parameters, metrics, feasible,
                    violated, is_pareto, is_chosen; trials.csv is the same table
+chosen.yaml        the recommended design as a hardware file
 index.html         the report, with its figures beside it in figures/
 =================  ====================================================================
 """

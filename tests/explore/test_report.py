@@ -133,6 +133,18 @@ def test_numbers_of_the_chosen_design_are_those_of_the_store(directory: Path, pa
     assert f"trial {chosen['number']}" in page.text
 
 
+def test_the_chosen_design_is_a_hardware_file(directory: Path) -> None:
+    from lutscape.hw import spec
+    from lutscape.models.trace import Trace
+    from lutscape.sim.simulate import simulate
+
+    chosen = spec.load((directory / "chosen.yaml").resolve())
+    _, ppa = simulate(chosen, Trace.load(directory / "trace.parquet"))
+    _, frame, _ = session.load_directory(directory)
+    row = frame[frame["is_chosen"]].iloc[0]
+    assert {name: q.value for name, q in ppa.metrics.items()} == {name: row[name] for name in ppa.metrics}
+
+
 def test_figures_lie_beside_the_page(directory: Path) -> None:
     for name in ("pareto", "operators", "energy", "area", "influence", "convergence"):
         assert (directory / "figures" / f"{name}.svg").read_text().lstrip().startswith("<?xml")

@@ -188,6 +188,7 @@ def _context(
         "conventions": _conventions(machines),
         "operator_rows": _operator_rows(chosen),
         "time_badge": badge(chosen.ppa.metrics["latency_s"]),
+        "traffic_badge": badge(chosen.ppa.metrics["dram_gb"]),
         "energy_rows": _component_rows(machines, "energy"),
         "area_rows": _component_rows(machines, "area"),
         "spec_rows": _spec_rows(plan, chosen.spec),

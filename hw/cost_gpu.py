@@ -49,8 +49,7 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
         add("lookup units", result.activity["plane_mac"] * per_mac / unit.efficiency_weight_bits, efficiency)
     else:
         add("tensor cores", result.activity["matrix_mac"] * per_mac, efficiency)
-    name = "FP16 tensor cores" if "tensor cores" in energy else "tensor cores (FP16)"
-    add(name, result.activity["fp16_mac"] * 2 / spec.attention_tera_ops_per_watt, attention)
+    add("FP16 tensor cores", result.activity["fp16_mac"] * 2 / spec.attention_tera_ops_per_watt, attention)
     horowitz = Source(
         grade=Grade.DERIVED, source="Horowitz, ISSCC 2014, Fig. 1.1.9, 45 nm, scaled by Stillmaker and Baas 2017"
     )

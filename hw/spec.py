@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from lutscape.hw import technology as nodes
 from lutscape.hw import yaml_file
@@ -54,6 +54,8 @@ class Spec(BaseModel):
     """Clock of the machine, MHz."""
     sources: dict[str, Source] = Field(default_factory=dict)
     """Grade and source by key path (``dram.bandwidth_gb_s``)."""
+    _overridden: frozenset[str] = PrivateAttr(default=frozenset())
+    """Key paths set by :func:`override`: design choices of whoever set them."""
 
     @property
     def node(self) -> nodes.Technology:
@@ -82,7 +84,8 @@ class Spec(BaseModel):
         """Return the grade of times computed from this spec: that of the weakest number they use, by name."""
         weak: list[str] = []
         for key, value in self.leaves():
-            if isinstance(value, int | float) and key not in self.chosen | self.cost_only | {"schema_version"}:
+            exact = self.chosen | self.cost_only | self._overridden | {"schema_version"}
+            if isinstance(value, int | float) and key not in exact:
                 source = self.provenance(key)
                 if source is None or source.grade is Grade.ASSUMED:
                     weak.append(key)
@@ -179,7 +182,9 @@ def override(spec: Spec, changes: dict[str, Any], place: str = "override") -> Sp
             target = target[part]
         target[parts[-1]] = value
         data["sources"].pop(key, None)
-    return yaml_file.validate(type(spec), data, place)
+    changed = yaml_file.validate(type(spec), data, place)
+    changed._overridden = spec._overridden | frozenset(changes)
+    return changed
 
 
 def _leaves(prefix: str, data: dict[str, Any]) -> Iterator[tuple[str, Any]]:

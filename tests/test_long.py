@@ -19,7 +19,8 @@ pytestmark = pytest.mark.long
 def _module(name: str) -> object:
     path = Path(__file__).parent / name
     spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

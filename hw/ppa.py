@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,12 +83,15 @@ def assemble(
 
     Args:
         result: timing of the trace.
-        area: area by component, mm².
+        area: area by component, mm², with the grade of its coefficient.
         area_convention: what is counted.
         energy: joules of one execution by component.
         energy_source: grade and source by component.
         time: grade and source of the cycle counts.
     """
+    # A count times a coefficient is derived at best, however well the coefficient is known.
+    area = {n: replace(q, grade=worst(q.grade)) for n, q in area.items()}
+    energy_source = {n: Source(grade=worst(s.grade), source=s.source) for n, s in energy_source.items()}
     per_row = np.zeros(len(result.operators))
     for values in energy.values():
         per_row = per_row + values

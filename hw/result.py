@@ -17,8 +17,8 @@ SCHEMA_VERSION = 1
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
-LEVELS = ("dram", "l2", "shared", "register", "buffer")
-"""Memory levels that machines may report bytes for; reads and writes added."""
+LEVELS = ("dram", "l2", "shared", "weight_buffer", "activation_buffer", "output_buffer")
+"""Memory levels that machines report bytes for; reads and writes added."""
 
 
 @dataclass(frozen=True)

@@ -25,22 +25,23 @@ SCHEMA_VERSION = 1
 
 
 class Part(BaseModel):
-    """A group of fields inside a spec."""
+    """A group of fields inside a spec. Numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Spec(BaseModel):
+class Spec(Part):
     """Base of every hardware family.
 
     Class attributes:
         chosen: key paths that are design choices and need no source.
         cost_only: key paths that areas and energies use, and cycle counts do not.
+        uncharged: key paths that cycle counts use, and areas and energies do not: free in a search.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     chosen: ClassVar[frozenset[str]] = frozenset()
     cost_only: ClassVar[frozenset[str]] = frozenset()
+    uncharged: ClassVar[frozenset[str]] = frozenset()
 
     kind: str
     """Hardware family."""
@@ -50,7 +51,7 @@ class Spec(BaseModel):
     description: str = ""
     technology: str
     """Node of the areas and energies: a name in configs/technology, or a path."""
-    clock_mhz: float = Field(gt=0, le=10_000)
+    clock_mhz: float = Field(ge=1, le=10_000)
     """Clock of the machine, MHz."""
     sources: dict[str, Source] = Field(default_factory=dict)
     """Grade and source by key path (``dram.bandwidth_gb_s``)."""
@@ -79,6 +80,10 @@ class Spec(BaseModel):
             if "grade" in extra:
                 return Source(grade=Grade(str(extra["grade"])), source=str(extra["source"]))
         return None
+
+    def inert(self) -> frozenset[str]:
+        """Return the key paths that have no effect on this design, because another field switches them off."""
+        return frozenset()
 
     def timing_source(self) -> Source:
         """Return the grade of times computed from this spec: that of the weakest number they use, by name."""
@@ -137,6 +142,7 @@ def parse(data: dict[str, Any], path: Path | str, lines: yaml_file.Lines | None 
         kind = choose(str(data["kind"]), known, "hardware kind")
     except UserError as error:
         raise UserError(f"{where}: kind: {error}") from None
+    _refuse_booleans(known[kind], data, path, lines or {})
     spec = yaml_file.validate(known[kind], data, path, lines)
     keys = dict(spec.leaves())
     for key in spec.sources:
@@ -182,9 +188,20 @@ def override(spec: Spec, changes: dict[str, Any], place: str = "override") -> Sp
             target = target[part]
         target[parts[-1]] = value
         data["sources"].pop(key, None)
+    _refuse_booleans(type(spec), data, place, {})
     changed = yaml_file.validate(type(spec), data, place)
     changed._overridden = spec._overridden | frozenset(changes)
     return changed
+
+
+def _refuse_booleans(model: type[BaseModel], data: dict[str, Any], path: Path | str, lines: yaml_file.Lines) -> None:
+    """Refuse true and false where a number belongs: pydantic would read them as 1 and 0."""
+    for key, value in _leaves("", {k: v for k, v in data.items() if k != "sources"}):
+        field = _field(model, key) if isinstance(value, bool) else None
+        if field is not None and field.annotation in (int, float):
+            line = lines.get(tuple(key.split(".")))
+            where = f"{path}:{line}" if line else str(path)
+            raise UserError(f"{where}: {key} = {str(value).lower()}: must be a number")
 
 
 def _leaves(prefix: str, data: dict[str, Any]) -> Iterator[tuple[str, Any]]:

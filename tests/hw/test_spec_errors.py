@@ -29,8 +29,8 @@ CASES = [
         "  n: 64\n",
         "  nn: 64\n",
         ":12: unknown key 'matrix_unit.nn' (did you mean 'n'?); allowed here: activation_format, area_mm2_per_sm, "
-        "arrays_per_sm, efficiency_weight_bits, k, kind, m, max_weight_bits, n, precompute, register_scale, "
-        "table_bits, tera_ops_per_watt (and 1 more)",
+        "arrays_per_sm, efficiency_weight_bits, k, kind, m, n, precompute, published_for, register_scale, table_bits, "
+        "tera_ops_per_watt (and 1 more)",
     ),
     (
         A100,
@@ -63,6 +63,9 @@ CASES = [
         "clock_mhz: 1 GHz",
         ":5: clock_mhz = '1 GHz': must be a valid number, unable to parse string as a number",
     ),
+    (ARRAY, "bandwidth_gb_s: 256", "bandwidth_gb_s: true", ":24: dram.bandwidth_gb_s = true: must be a number"),
+    (ARRAY, "bandwidth_gb_s: 256", "bandwidth_gb_s: .nan", ":24: dram.bandwidth_gb_s = nan: must be a finite number"),
+    (ARRAY, "bandwidth_gb_s: 256", "bandwidth_gb_s: 1e-300", None),
     (ARRAY, "  n: 64", "  n: 64\n  n: 32", ":11: key 'array.n' is written twice (first at line 10)"),
     (ARRAY, "clock_mhz: 1000", "clock_mhz: [1000", None),
 ]

@@ -65,6 +65,8 @@ ELEMENT_FORMATS: dict[str, ElementFormat] = {
     ]
 }
 ALIASES = {"fp8": "fp8_e4m3", "f32": "fp32", "f16": "fp16", "int1.58": "ternary"}
+WEIGHT_FORMATS = tuple(f.name for f in ELEMENT_FORMATS.values() if f.weight_bits or f.kind == "float")
+"""Elements of weights: floats and what has bit planes; int16 and int32 hold activations and sums only."""
 ACTIVATION_FORMATS = ("fp32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8", "int16")
 KV_FORMATS = ("fp32", "fp16", "bf16", "fp8_e4m3", "fp8_e5m2", "int8", "int4", "int2")
 DEFAULT_GROUP = 128
@@ -113,10 +115,10 @@ def parse_weight_format(text: str) -> WeightFormat:
     one scale per tensor and no zero point (BitNet b1.58, arXiv 2402.17764, eq. 1-3).
 
     Raises:
-        UserError: unknown element or suffix.
+        UserError: unknown element or suffix, or an element that holds no weights (int16, int32).
     """
     name, _, suffix = text.strip().lower().partition("-")
-    element = parse_element_format(name, what="weight format")
+    element = parse_element_format(name, WEIGHT_FORMATS, "weight format")
     if element.kind in ("float", "block"):
         if suffix:
             raise UserError(f"weight format {text!r}: {element.name} carries no group suffix; drop -{suffix}")

@@ -44,8 +44,18 @@ def quantise_rows(x: np.ndarray, bits: int = 8) -> QuantisedRows:
     return QuantisedRows(codes, scales)
 
 
+def operands(x: np.ndarray, name: str) -> dict[str, np.ndarray]:
+    """Return what a linear layer multiplies when its input x (rows, K) is rounded to format ``name``.
+
+    ``x`` are the float32 values; integer formats also have ``x_codes`` (rows, K) and ``x_scales`` (rows, 1),
+    x = x_codes · x_scales.
+    """
+    if name in _BITS:
+        rows = quantise_rows(x, _BITS[name])
+        return {"x": rows.dequantise(), "x_codes": rows.codes, "x_scales": rows.scales}
+    return {"x": round_to(x, name)}
+
+
 def fake_quantise(x: np.ndarray, name: str) -> np.ndarray:
     """Return the float32 values that activations (rows, K) take in format ``name``."""
-    if name in _BITS:
-        return quantise_rows(x, _BITS[name]).dequantise()
-    return round_to(x, name)
+    return operands(x, name)["x"]

@@ -72,11 +72,32 @@ def _through_gguf_block(weight: np.ndarray, name: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class RoundedLinear:
+    """A linear layer behind the rounding of its input.
+
+    Attributes:
+        layer: what multiplies.
+        form: activation format.
+    """
+
+    layer: Linear
+    form: str
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """Return the layer's result on the rounded rows, (rows, K) to (rows, N)."""
+        return self.layer(activation.fake_quantise(x, self.form))
+
+    def operands(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the rounded rows, with codes and scales where the format has any."""
+        return activation.operands(x, self.form)
+
+
+@dataclass(frozen=True)
 class Recipe:
     """Formats that a model is really requantised to; None leaves the values as they are.
 
     Attributes:
-        weights: of the linear layers inside the blocks (routers keep theirs).
+        weights: of the linear layers inside the blocks; routers become FP16 beside it, as is counted.
         head_weights: of embedding and output projection.
         activations: of the inputs of linear layers (:meth:`lutscape.models.recorder.Formats.input_of`).
         kv: of keys and values.
@@ -94,11 +115,23 @@ class Recipe:
 
     def weight_transform(self, name: str, weight: np.ndarray) -> np.ndarray:
         """Return the values of a matrix in its format (hook of the executor)."""
+        form = self._format_of(name)
+        return weight if form is None else fake_quantise_weight(weight, form)
+
+    def weight_codes(self, name: str, weight: np.ndarray) -> QuantisedWeight | None:
+        """Return the codes behind :meth:`weight_transform`; None where the format has none of ours."""
+        form = self._format_of(name)
+        if form is None or parse_weight_format(form).element.kind not in ("int", "ternary"):
+            return None
+        return quantise_weight(weight, form)
+
+    def _format_of(self, name: str) -> str | None:
         role = name.rpartition(".")[2]
-        form = self.head_weights if role in ("embed", "lm_head") else self.weights
-        if form is None or role in ("positions", "router"):
-            return weight
-        return fake_quantise_weight(weight, form)
+        if role in ("embed", "lm_head"):
+            return self.head_weights
+        if role == "router":
+            return None if self.weights is None else "fp16"
+        return None if role == "positions" else self.weights
 
     def linear_factory(self, name: str, weight: np.ndarray, bias: np.ndarray | None) -> Linear:
         """Return a linear layer that rounds its input first (hook of the executor)."""
@@ -106,7 +139,7 @@ class Recipe:
         if self.activations is None or self.activations == "fp32":
             return layer
         form = Formats(self.weights, self.head_weights, self.activations).input_of(name.rpartition(".")[2])
-        return lambda x: layer(activation.fake_quantise(x, form))
+        return RoundedLinear(layer, form)
 
     @property
     def kv_quantiser(self) -> KvQuantiser | None:

@@ -256,7 +256,7 @@ def test_q4_1_weights_come_through_their_own_format_unchanged() -> None:
     [
         ("q4_k", 256, "weights cannot be requantised to q4_k; possible: int1..int8, ternary, fp32, "),
         ("q4_0", 40, "weights cannot be requantised to q4_0: rows of 40 are no multiple of 32; possible: "),
-        ("int16", 40, "weights cannot be requantised to int16-g128; possible: int1..int8, "),
+        ("tf32", 40, "weights cannot be requantised to tf32; possible: int1..int8, "),
     ],
 )
 def test_formats_without_a_quantiser(name: str, columns: int, message: str) -> None:
@@ -270,7 +270,9 @@ def test_formats_without_a_quantiser(name: str, columns: int, message: str) -> N
 def test_recipe_touches_what_it_says() -> None:
     recipe = Recipe.of(Formats("int4-g32", "int8-g32", "int8", "int4"))
     weight = np.random.default_rng(0).standard_normal((8, 64)).astype(f32)
-    assert recipe.weight_transform("layers.0.router", weight) is weight
+    # A router beside weights of a format is counted as FP16, so that is what it becomes.
+    np.testing.assert_array_equal(recipe.weight_transform("layers.0.router", weight), round_to(weight, "fp16"))
+    assert Recipe(head_weights="int8").weight_transform("layers.0.router", weight) is weight
     assert recipe.weight_transform("positions", weight) is weight
     np.testing.assert_array_equal(
         recipe.weight_transform("layers.0.q", weight), fake_quantise_weight(weight, "int4-g32")

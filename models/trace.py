@@ -14,20 +14,26 @@ Conventions
     - bytes are those of the operator alone, every operand counted once, as stored in the formats of
       the row: nothing is assumed about caches or fusion.
     - ``input`` names the operator that produced the activation operand, so that a machine can share
-      work between readers of one tensor (q, k and v; gate and up).
+      work between readers of one tensor (q, k and v; gate and up). In a mixture of experts, expert e
+      of block i reads ``layers.i.experts.e.in``: its tokens, gathered from those that the router
+      read. The gathering has no row of its own. Empty = unknown.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lutscape.hw.errors import UserError
+from lutscape.hw.formats.storage import KV_FORMATS, parse_element_format, parse_weight_format
 from lutscape.models.shape import ModelShape
 from lutscape.version import __version__
 
@@ -60,6 +66,22 @@ COLUMNS: dict[str, str] = {
     "kv_write_bytes": "int64",
 }
 KINDS = ("linear", "attention", "norm", "elementwise", "gather")
+FORMAT_COLUMNS: dict[str, Callable[[str], object]] = {
+    "weight_format": parse_weight_format,
+    "activation_format": partial(parse_element_format, what="activation format"),
+    "accumulator_format": partial(parse_element_format, what="accumulator format"),
+    "output_format": partial(parse_element_format, what="output format"),
+    "kv_format": partial(parse_element_format, allowed=KV_FORMATS, what="KV format"),
+}
+"""What reads the formats of a row, and raises for unknown ones."""
+NEEDED_FORMATS: dict[str, tuple[str, ...]] = {
+    "weight_format": ("linear",),
+    "activation_format": ("linear", "attention"),
+    "accumulator_format": (),
+    "output_format": (),
+    "kv_format": ("attention",),
+}
+"""The kinds of operators for which a format may not be empty."""
 TOTALS = ("macs", "weight_bytes", "activation_bytes", "output_bytes", "kv_read_bytes", "kv_write_bytes")
 
 
@@ -78,7 +100,14 @@ class Header(BaseModel):
     executed: bool
     """True: the model computed real tokens; False: shapes only."""
     requantised: bool
-    """True: the weights and activations were really requantised to the formats that are counted."""
+    """True: the model computed with values rounded to the formats that are counted, namely the matrices of
+    the linear layers and of the embedding (where a format was asked for; else as stored), the input of
+    each linear layer, and keys and values in the cache.
+
+    Counted in shorter formats but computed in FP32 even then: the tensors between operators
+    (``output_format``, and ``activation_format`` of norms, element-wise operators and attention's
+    queries), the sums (``accumulator_format``), norm weights, biases and learned position embeddings.
+    """
     prompt_tokens: int
     decode_tokens: int
     batch: int
@@ -91,6 +120,21 @@ class Header(BaseModel):
     activations: str
     accumulator: str
     kv: str
+
+    @property
+    def routing(self) -> str:
+        """One line on which experts the rows hold; empty without a mixture of experts."""
+        experts, each = self.shape.experts, self.shape.experts_per_token
+        if not experts:
+            return ""
+        if self.executed:
+            return f"those of {experts} that the router chose for these tokens, {each} per token"
+        steps = {"prefill": self.batch * self.prompt_tokens, "a decode step": self.batch}
+        if not self.decode_tokens:
+            del steps["a decode step"]
+        used = ", ".join(f"{min(experts, tokens * each)} in {step}" for step, tokens in steps.items())
+        rule = f"min({experts}, tokens x {each}), tokens spread evenly; real routing may use fewer"
+        return f"{used}, assumed: {rule}"
 
 
 class Trace:
@@ -124,13 +168,15 @@ class Trace:
 
         Identical rows (same phase, operator, shape and formats; layers and steps apart) take the
         same time on any machine without state, so timing models evaluate them once. Adds ``count``,
-        and ``readers``: how many linear operators read the same activation tensor (3 for q, k, v).
+        and ``readers``: how many linear operators of the step read the same activation tensor (3 for
+        q, k, v; 2 for gate and up of one expert; 1 where ``input`` is unknown; 0 for other kinds).
         ``name`` and ``layer`` are those of the first occurrence. Order of first execution is kept.
         """
         rows = self.rows.copy()
         linear = rows["kind"] == "linear"
-        readers = rows[linear].groupby(["phase", "step", "input"], sort=False)["name"].transform("size")
-        rows["readers"] = readers.reindex(rows.index, fill_value=0).astype("int64")
+        known = linear & (rows["input"] != "")
+        readers = rows[known].groupby(["phase", "step", "input"], sort=False)["name"].transform("size")
+        rows["readers"] = readers.reindex(rows.index).fillna(linear.astype("int64")).astype("int64")
         keys = [c for c in [*COLUMNS, "readers"] if c not in ("step", "layer", "name", "input")]
         grouped = rows.groupby(keys, sort=False, dropna=False)
         first = grouped[["step", "layer", "name", "input"]].first()
@@ -163,7 +209,8 @@ class Trace:
         """Read a trace.
 
         Raises:
-            UserError: missing file, not a trace, cut short, or another schema version.
+            UserError: missing file, not a trace, cut short, another schema version, no operators, or a
+                row that no operator can have.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -201,14 +248,39 @@ class Trace:
     def _check(self, path: Path) -> None:
         """Refuse rows that no operator can have; traces may come from other tools."""
         rows = self.rows
+        if rows.empty:
+            raise UserError(f"{path}: the trace has no operators")
+        kind = rows["kind"]
+        linear, attention = kind == "linear", kind == "attention"
+        texts = [c for c, t in COLUMNS.items() if t == "str"]
         numbers = [c for c, t in COLUMNS.items() if t == "int64"]
+        size = rows[["M", "N", "K"]].astype("float64").prod(axis=1)
+        macs = (rows["M"] * rows["N"] * rows["K"] == rows["macs"]) & (size < 2.0**63)
         faults = {
-            f"kind is not one of {', '.join(KINDS)}": ~rows["kind"].isin(KINDS),
+            "names and formats must be text, at least empty, not null": rows[texts].isna().any(axis=1),
+            f"kind is not one of {', '.join(KINDS)}": ~kind.isin(KINDS),
             "phase is neither prefill nor decode": ~rows["phase"].isin(["prefill", "decode"]),
             "M, N, K and batch must be at least 1": (rows[["M", "N", "K", "batch"]] < 1).any(axis=1),
             "counts must not be negative": (rows[numbers] < 0).any(axis=1),
+            "macs of a linear operator must be M·N·K": linear & ~macs,
+            "weight_bytes of a linear operator must be at least 1": linear & (rows["weight_bytes"] < 1),
+            "heads and kv_heads of attention must be at least 1": attention
+            & (rows[["heads", "kv_heads"]] < 1).any(axis=1),
         }
         for message, bad in faults.items():
             if bad.any():
-                row = rows[bad].iloc[0]
-                raise UserError(f"{path}: row {bad.idxmax()} ({row['name']}): {message}")
+                raise UserError(self._at(path, bad) + message)
+        for column, read in FORMAT_COLUMNS.items():
+            for name, of_kind in rows[[column, "kind"]].drop_duplicates().itertuples(index=False):
+                if name == "" and of_kind not in NEEDED_FORMATS[column]:
+                    continue
+                try:
+                    read(str(name))
+                except UserError as error:
+                    bad = (rows[column] == name) & (kind == of_kind)
+                    raise UserError(f"{self._at(path, bad)}{column}: {error}") from None
+
+    def _at(self, path: Path, bad: pd.Series[bool]) -> str:
+        """Return where the first bad row stands."""
+        row = int(np.argmax(bad.to_numpy()))
+        return f"{path}: row {row} ({self.rows['name'].iloc[row]}): "

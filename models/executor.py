@@ -40,7 +40,10 @@ class LinearFactory(Protocol):
     """Makes the callable that computes a linear layer."""
 
     def __call__(self, name: str, weight: np.ndarray, bias: np.ndarray | None) -> Linear:
-        """Return y = x · weightᵀ + bias for ``weight`` (N, K) and ``bias`` (N,) or None, float32."""
+        """Return y = x · weightᵀ + bias for ``weight`` (N, K) and ``bias`` (N,) or None, float32.
+
+        A layer that rounds x first tells what it multiplied: :class:`lutscape.models.numeric.RoundsInput`.
+        """
 
 
 WeightTransform = Callable[[str, np.ndarray], np.ndarray]

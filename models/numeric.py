@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,8 +20,25 @@ if TYPE_CHECKING:
 KvQuantiser = Callable[[np.ndarray], np.ndarray]
 """(B, kv_heads, T, head_dim) float32 keys or values, to what the cache gives back, same shape."""
 
-Observer = Callable[[str, dict[str, np.ndarray]], None]
-"""Gets the name of an operator and its operands: ``x`` (``x1``, …), ``w``, ``b``, ``y``."""
+Operands = dict[str, np.ndarray]
+"""What an operator computed with, and its result.
+
+``x`` (``x1``, …) are the inputs, ``w`` and ``b`` weight and bias, ``y`` the output. A linear layer that
+rounds its input shows the rounded one, so that y = x · wᵀ + b. Attention shows the queries as ``x``, and as
+``k`` and ``v`` the whole cache that they met, (B, kv_heads, keys, head_dim), as it came back from the KV
+format; its ``x1`` and ``x2`` are the new keys and values before they entered the cache.
+"""
+
+Observer = Callable[[str, Callable[[], Operands]], None]
+"""Gets the name of an operator and what returns its operands; that may be called until it returns."""
+
+
+@runtime_checkable
+class RoundsInput(Protocol):
+    """A linear layer that does not multiply its input as it comes."""
+
+    def operands(self, x: np.ndarray) -> Operands:
+        """Return ``x`` (rows, K) as it is multiplied, and what else there is to show, one row per row of x."""
 
 
 class KvCache:
@@ -71,6 +89,7 @@ class NumericOps(Ops):
         self._weights = model
         self._cache = cache
         self._observer = observer
+        self._used: Callable[[], Operands] = dict  # by the operator under way, where not its inputs as they came
 
     def _embed(self, name: str, tokens: np.ndarray) -> np.ndarray:
         table = self._weights.matrices["embed"]
@@ -92,7 +111,11 @@ class NumericOps(Ops):
         return kernels.rms_norm(x, weight, self.model.norm_eps)
 
     def _linear(self, name: str, x: np.ndarray) -> np.ndarray:
-        y = self._weights.linears[name](x.reshape(-1, x.shape[-1]))
+        layer, rows = self._weights.linears[name], x.reshape(-1, x.shape[-1])
+        if self._observer is not None and isinstance(layer, RoundsInput):
+            rounds: RoundsInput = layer
+            self._used = lambda: {o: a.reshape(*x.shape[:-1], -1) for o, a in rounds.operands(rows).items()}
+        y = layer(rows)
         return y.reshape(*x.shape[:-1], y.shape[-1])
 
     def _rope(self, q: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -109,11 +132,11 @@ class NumericOps(Ops):
             heads = x.reshape(*x.shape[:2], -1, self.model.head_dim).swapaxes(1, 2)  # (B, kv_heads, T, d)
             quantiser = self._weights.kv_quantiser
             store[:, :, new] = heads if quantiser is None else quantiser(heads)
+        keys, values = (store[layer][:, :, : new.stop] for store in (cache.keys, cache.values))
+        if self._observer is not None:
+            self._used = lambda: {"k": keys, "v": values}
         y = kernels.attention(
-            q.reshape(*q.shape[:2], -1, self.model.head_dim),
-            cache.keys[layer][:, :, : new.stop],
-            cache.values[layer][:, :, : new.stop],
-            self._weights.alibi_slopes,
+            q.reshape(*q.shape[:2], -1, self.model.head_dim), keys, values, self._weights.alibi_slopes
         )
         return y, new.stop
 
@@ -136,9 +159,9 @@ class NumericOps(Ops):
         used: list[int] = np.unique(routing.experts).tolist()
         return used
 
-    def tokens_of(self, routing: Routing, expert: int, x: Value) -> Value:
+    def tokens_of(self, name: str, routing: Routing, expert: int, x: Value) -> Value:
         """Return the rows of ``x`` that go to an expert."""
-        return Value(x.name, x.data.reshape(-1, x.shape[-1])[routing.rows(expert)[0]])
+        return Value(name, x.data.reshape(-1, x.shape[-1])[routing.rows(expert)[0]])
 
     def _combine(self, routing: Routing, outputs: list[np.ndarray], like: np.ndarray) -> np.ndarray:
         y = np.zeros((routing.experts.shape[0], like.shape[-1]), np.float32)
@@ -149,12 +172,16 @@ class NumericOps(Ops):
 
     def _done(self, name: str, y: Value, *inputs: Value) -> Value:
         if self._observer is not None:
-            operands = {"x" if i == 0 else f"x{i}": v.data for i, v in enumerate(inputs)}
-            weight = self._weights.matrices.get(name, self._weights.vectors.get(name))
-            if weight is not None:
-                operands["w"] = weight
-            bias = self._weights.vectors.get(f"{name}.bias")
-            if bias is not None:
-                operands["b"] = bias
-            self._observer(name, {**operands, "y": y.data})
+            used, self._used = self._used, dict
+            self._observer(name, partial(self._operands, name, y, inputs, used))
         return y
+
+    def _operands(self, name: str, y: Value, inputs: Sequence[Value], used: Callable[[], Operands]) -> Operands:
+        operands = {"x" if i == 0 else f"x{i}": v.data for i, v in enumerate(inputs)}
+        weight = self._weights.matrices.get(name, self._weights.vectors.get(name))
+        if weight is not None:
+            operands["w"] = weight
+        bias = self._weights.vectors.get(f"{name}.bias")
+        if bias is not None:
+            operands["b"] = bias
+        return {**operands, **used(), "y": y.data}

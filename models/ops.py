@@ -145,8 +145,8 @@ class Ops:
         """Return the experts that got a token."""
         raise NotImplementedError
 
-    def tokens_of(self, routing: Any, expert: int, x: Value) -> Value:
-        """Return the rows of ``x`` that go to an expert, (rows, hidden)."""
+    def tokens_of(self, name: str, routing: Any, expert: int, x: Value) -> Value:
+        """Return the rows of ``x`` that go to an expert, (rows, hidden), as a tensor of its own name."""
         raise NotImplementedError
 
     # Hooks ----------------------------------------------------------------------------------------
@@ -249,6 +249,6 @@ class ShapeOps(Ops):
         """Return the first experts."""
         return range(len(routing))
 
-    def tokens_of(self, routing: list[int], expert: int, x: Value) -> Value:
+    def tokens_of(self, name: str, routing: list[int], expert: int, x: Value) -> Value:
         """Return the extent of the rows of an expert."""
-        return Value(x.name, Extent((routing[expert], x.shape[-1])))
+        return Value(name, Extent((routing[expert], x.shape[-1])))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,9 +13,10 @@ import numpy as np
 
 from lutscape.hw.errors import UserError, nearest
 from lutscape.models.executor import Model, Progress, load_model
-from lutscape.models.numeric import Observer
+from lutscape.models.numeric import Observer, Operands
 from lutscape.models.ops import Extent, ShapeOps, Value
 from lutscape.models.quantise.recipe import Recipe
+from lutscape.models.quantise.scalar import QuantisedWeight
 from lutscape.models.recorder import Formats, Recorder
 from lutscape.models.registry import resolve
 from lutscape.models.sampling import greedy
@@ -24,6 +25,8 @@ from lutscape.models.text import default_text
 from lutscape.models.trace import Header, Trace
 from lutscape.models.walk import forward
 
+NOTHING_TO_REQUANTISE = "nothing to requantise: give --weights, --activations or --kv"
+
 
 @dataclass
 class Traced:
@@ -31,8 +34,12 @@ class Traced:
 
     Attributes:
         trace: header and rows.
-        captured: ``<phase>.<step>.<operator name>.{x,x1,…,w,b,y}`` -> float32 array. Weights and
-            biases are stored with the first step alone.
+        captured: ``<phase>.<step>.<operator name>.<operand>`` -> array; float32 operands are those of
+            :data:`lutscape.models.numeric.Operands`, what the operator really computed with. Where
+            they were requantised to integers, the codes stand beside them: ``x_codes`` and
+            ``x_scales`` (one per row; x = x_codes · x_scales), ``w_codes`` uint8, ``w_scales`` and
+            ``w_zeros`` (N, groups) (w = (w_codes - w_zeros) · w_scales, group by group). Everything
+            of weights and biases is stored with the first step alone.
     """
 
     trace: Trace
@@ -60,15 +67,18 @@ def trace_model(
         batch: sequences; they are successive windows of the text.
         formats: number formats to count.
         execute: run real tokens through real weights; None = where there are weights.
-        requantise: really requantise weights, activations and KV to the formats (executed runs).
+        requantise: really requantise weights, activations and KV to the formats (executed runs); a
+            model at hand is replaced by its variant that computes with them.
         capture: glob patterns of operator names whose operands are kept (executed runs).
         text: what to read as the prompt; default: :func:`lutscape.models.text.default_text`.
         progress: called after every step.
 
     Raises:
-        UserError: bad counts or formats, unknown model, no weights, context exceeded, or a capture
-            pattern that no operator matches.
+        UserError: bad counts or formats, nothing to requantise, unknown model, no weights, context
+            exceeded, or a capture pattern that no operator matches.
     """
+    if requantise and formats is None:
+        raise UserError(NOTHING_TO_REQUANTISE)
     formats = (formats or Formats()).checked()
     for name, value, least in (
         ("prompt-tokens", prompt_tokens, 1),
@@ -77,8 +87,15 @@ def trace_model(
     ):
         if value < least:
             raise UserError(f"{name} {value}: must be at least {least}")
+    recipe = Recipe.of(formats) if requantise else Recipe()
+    original: Callable[[str], np.ndarray] | None = None  # weights before they were requantised
     if isinstance(model, str):
-        model = _find(model, execute, formats, requantise, progress)
+        model = _find(model, execute, recipe, progress)
+        if isinstance(model, Model):
+            original = model.checkpoint.tensor
+    elif isinstance(model, Model) and requantise:
+        original = model.matrices.__getitem__
+        model = model.variant(recipe.linear_factory, recipe.weight_transform, recipe.kv_quantiser, progress)
     executed = isinstance(model, Model)
     if execute and not executed:
         raise UserError(f"{model.name if isinstance(model, ModelShape) else model}: only weights can be executed")
@@ -93,16 +110,20 @@ def trace_model(
             f"the model's context of {shape.max_context}"
         )
     if isinstance(model, Model):
-        return _run(model, prompt_tokens, decode_tokens, batch, formats, requantise, capture, text, progress)
+
+        def codes(name: str) -> QuantisedWeight | None:
+            tied = name == "lm_head" and shape.tied_embeddings
+            return None if original is None else recipe.weight_codes(name, original("embed" if tied else name))
+
+        capturer = _Capturer(capture, codes) if capture else None
+        return _run(model, prompt_tokens, decode_tokens, batch, formats, requantise, capturer, text, progress)
     recorder = Recorder(formats)
     walk(shape, recorder, prompt_tokens, decode_tokens, batch, progress)
     header = _header(shape, f"shape:{shape.source}", recorder, prompt_tokens, decode_tokens, batch)
     return Traced(Trace(header, recorder.frame()))
 
 
-def _find(
-    name: str, execute: bool | None, formats: Formats, requantise: bool, progress: Progress | None
-) -> Model | ModelShape:
+def _find(name: str, execute: bool | None, recipe: Recipe, progress: Progress | None) -> Model | ModelShape:
     found = resolve(name)
     if execute is None:
         execute = found.gguf is not None or bool(found.missing)
@@ -114,7 +135,6 @@ def _find(
         return open_checkpoint(name).shape
     if found.gguf is None and found.missing:
         raise UserError(f"{found.missing}, or trace it without weights: --shape-only")
-    recipe = Recipe.of(formats) if requantise else Recipe()
     return load_model(name, recipe.linear_factory, recipe.weight_transform, recipe.kv_quantiser, progress)
 
 
@@ -157,13 +177,12 @@ def _run(
     batch: int,
     formats: Formats,
     requantised: bool,
-    capture: Sequence[str],
+    capturer: _Capturer | None,
     text: str | None,
     progress: Progress | None,
 ) -> Traced:
     recorder = Recorder(formats, model.checkpoint.stored_format)
     prompt = prompt_windows(model, prompt_tokens, batch, text)
-    capturer = _Capturer(capture) if capture else None
     cache = model.new_cache(batch, prompt_tokens + decode_tokens)
     tokens = prompt
     for step in range(-1, decode_tokens):
@@ -221,10 +240,16 @@ def _header(
 
 
 class _Capturer:
-    """Keeps the operands of operators whose names match glob patterns."""
+    """Keeps the operands of operators whose names match glob patterns.
 
-    def __init__(self, patterns: Sequence[str]) -> None:
+    Args:
+        patterns: of names.
+        codes: returns the integers that a matrix was requantised to, if it was.
+    """
+
+    def __init__(self, patterns: Sequence[str], codes: Callable[[str], QuantisedWeight | None]) -> None:
         self.patterns = list(patterns)
+        self._codes = codes
         self.captured: dict[str, np.ndarray] = {}
         self._names: list[str] = []
         self._unmatched = set(patterns)
@@ -233,7 +258,7 @@ class _Capturer:
     def at(self, phase: str, step: int) -> Observer:
         """Return the observer of one step."""
 
-        def observe(name: str, operands: dict[str, np.ndarray]) -> None:
+        def observe(name: str, operands: Callable[[], Operands]) -> None:
             self._names.append(name)
             matching = [p for p in self.patterns if fnmatch.fnmatchcase(name, p)]
             if not matching:
@@ -241,10 +266,18 @@ class _Capturer:
             self._unmatched.difference_update(matching)
             first = name not in self._weights_kept
             self._weights_kept.add(name)
-            for operand, array in operands.items():
-                if operand not in ("w", "b") or first:
-                    kept = array if operand in ("w", "b") else array.copy()
-                    self.captured[f"{phase}.{step}.{name}.{operand}"] = kept
+            at = f"{phase}.{step}.{name}"
+            found = operands()
+            for operand, array in found.items():
+                if operand not in ("w", "b"):
+                    self.captured[f"{at}.{operand}"] = array.copy()
+                elif first:
+                    self.captured[f"{at}.{operand}"] = array
+            matrix = first and "w" in found and found["w"].ndim == 2
+            codes = self._codes(name) if matrix else None
+            if codes is not None:
+                kept = {"w_codes": codes.codes, "w_scales": codes.scales, "w_zeros": codes.zeros}
+                self.captured.update({f"{at}.{operand}": array for operand, array in kept.items()})
 
         return observe
 

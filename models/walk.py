@@ -72,8 +72,8 @@ def feed_forward(shape: ModelShape, ops: Ops, at: str, h: Value) -> Value:
 def mixture(shape: ModelShape, ops: Ops, at: str, h: Value) -> Value:
     """Mixture of experts: softmax over the top-k router logits weighs the experts' outputs."""
     routing = ops.route(ops.linear(f"{at}.router", h))
-    outputs = [
-        feed_forward(shape, ops, f"{at}.experts.{expert}", ops.tokens_of(routing, expert, h))
-        for expert in ops.experts_in_use(routing)
-    ]
+    outputs = []
+    for expert in ops.experts_in_use(routing):
+        own = f"{at}.experts.{expert}"
+        outputs.append(feed_forward(shape, ops, own, ops.tokens_of(f"{own}.in", routing, expert, h)))
     return ops.combine(f"{at}.experts_add", routing, outputs, h)

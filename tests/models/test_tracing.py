@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 
 from lutscape.hw.errors import UserError
+from lutscape.hw.formats.storage import parse_weight_format
 from lutscape.models.checkpoint import RandomCheckpoint
-from lutscape.models.executor import Model
+from lutscape.models.executor import Model, dense, load_model
 from lutscape.models.export import export
+from lutscape.models.quantise.kv import fake_quantise as fake_quantise_kv
 from lutscape.models.quantise.recipe import Recipe
 from lutscape.models.recorder import Formats
-from lutscape.models.shape import ModelShape
+from lutscape.models.shape import ModelShape, load
 from lutscape.models.tokenizer import Tokenizer
 from lutscape.models.trace import Trace
 from lutscape.models.tracing import prompt_windows, save_captured, trace_model
@@ -119,7 +121,78 @@ def test_requantised_run_computes_with_the_formats(
         assert not np.array_equal(stored, weight)
         np.testing.assert_array_equal(weight, recipe.weight_transform(name, stored))
         x, y = traced.captured[f"prefill.0.{name}.x"], traced.captured[f"prefill.0.{name}.y"]
-        np.testing.assert_array_equal(y[0], recipe.linear_factory(name, weight, None)(x[0]))
+        np.testing.assert_array_equal(y[0], dense(name, weight, None)(x[0]))
+
+
+def close(y: np.ndarray, expected: np.ndarray) -> None:
+    assert np.abs(y - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen", "mixtral"])
+@pytest.mark.parametrize(
+    "formats",
+    [
+        Formats("int4-g64", "int8-row", "int8", "int8"),
+        Formats("int2-g32", None, "int16"),
+        Formats(activations="fp16"),
+        Formats("ternary", "q8_0", "fp8", "int4"),
+    ],
+)
+def test_captured_operands_give_the_captured_result(
+    tiny_shape: Shape, tokenizer: Tokenizer, kind: str, formats: Formats
+) -> None:
+    """y = x · wᵀ + b of every linear operator, with what the file holds and nothing else."""
+    model = model_of(tiny_shape(**KINDS[kind]), tokenizer)
+    traced = trace_model(model, 7, 2, 2, formats, requantise=True, capture=["*"], text=TEXT)
+    captured, rows = traced.captured, traced.trace.rows
+    stored = {key.split(".", 2)[2]: a for key, a in captured.items() if key.split(".")[-1][0] in "wb"}
+    for row in rows[rows["kind"] == "linear"].itertuples():
+        at = f"{row.phase}.{row.step}.{row.name}"
+        x, w, y = captured[f"{at}.x"], stored[f"{row.name}.w"], captured[f"{at}.y"]
+        close(y, x @ w.T + stored.get(f"{row.name}.b", 0))
+        # Integers stand beside exactly the operands that are counted as integers, and mean the same values.
+        assert (f"{at}.x_codes" in captured) == row.activation_format.startswith("int"), at
+        if row.activation_format.startswith("int"):
+            np.testing.assert_array_equal(x, captured[f"{at}.x_codes"] * captured[f"{at}.x_scales"])
+            assert captured[f"{at}.x_codes"].dtype == row.activation_format
+        form = parse_weight_format(row.weight_format)
+        assert (f"{row.name}.w_codes" in stored) == (form.element.kind in ("int", "ternary")), at
+        if f"{row.name}.w_codes" in stored:
+            codes, scales, zeros = (stored[f"{row.name}.w_{part}"] for part in ("codes", "scales", "zeros"))
+            width = form.group if form.group and form.group > 0 else row.K
+            group = np.arange(row.K) // width
+            np.testing.assert_array_equal(w, (codes - zeros[:, group]) * scales[:, group])
+
+
+@pytest.mark.parametrize("kv", ["int8", "int2", "fp16"])
+def test_captured_attention_can_be_computed_again(tiny_shape: Shape, tokenizer: Tokenizer, kv: str) -> None:
+    """In prefill and in decode: the whole cache is there, as it came back from its format."""
+    shape = tiny_shape()
+    formats = Formats("int4-g64", None, "int8", kv)
+    traced = trace_model(model_of(shape, tokenizer), 7, 3, 2, formats, requantise=True, capture=["*"], text=TEXT)
+    groups = shape.heads // shape.kv_heads
+    for phase, step, queries, keys in [("prefill", 0, 7, 7), *(("decode", s, 1, 8 + s) for s in range(3))]:
+        at = f"{phase}.{step}.layers.1.attention"
+        x, k, v, y = (traced.captured[f"{at}.{o}"] for o in ("x", "k", "v", "y"))
+        assert k.shape == v.shape == (2, shape.kv_heads, keys, shape.head_dim)
+        q = x.reshape(2, queries, shape.heads, shape.head_dim).swapaxes(1, 2)
+        scores = q @ np.repeat(k, groups, 1).swapaxes(-1, -2) / np.sqrt(shape.head_dim)
+        scores[..., np.triu(np.ones((queries, keys), bool), keys - queries + 1)] = -np.inf
+        weights = np.exp(scores - scores.max(-1, keepdims=True))
+        out = weights / weights.sum(-1, keepdims=True) @ np.repeat(v, groups, 1)
+        close(y, out.swapaxes(1, 2).reshape(y.shape))
+        new = traced.captured[f"{at}.x1"].reshape(2, queries, -1, shape.head_dim).swapaxes(1, 2)
+        np.testing.assert_array_equal(k[:, :, -queries:], fake_quantise_kv(new, kv))
+
+
+def test_a_model_at_hand_is_requantised_too(tiny_gguf: Path) -> None:
+    formats = Formats("int4-g32", "int8-g32", "int8", "int8")
+    arguments = (5, 2, 1, formats)
+    by_name = trace_model(str(tiny_gguf), *arguments, requantise=True, capture=["*"], text=TEXT)
+    at_hand = trace_model(load_model(str(tiny_gguf)), *arguments, requantise=True, capture=["*"], text=TEXT)
+    assert by_name.captured.keys() == at_hand.captured.keys()
+    for name, array in by_name.captured.items():
+        np.testing.assert_array_equal(at_hand.captured[name], array)
 
 
 def test_as_stored_formats_come_from_the_file(tiny_gguf: Path) -> None:
@@ -160,6 +233,28 @@ def test_distinct_counts_every_row(tiny_shape: Shape) -> None:
     assert len(distinct) < len(trace.rows) / 3
 
 
+def test_readers_are_those_of_one_tensor(tiny_shape: Shape, tokenizer: Tokenizer) -> None:
+    """Each expert has tokens of its own: gate and up of one expert share them with nobody."""
+    mixtral = trace_model(load("mixtral-8x7b"), 64, 2, 2).trace
+    tiny = tiny_shape(**KINDS["mixtral"])
+    expected = {"q": 3, "k": 3, "v": 3, "o": 1, "router": 1, "gate": 2, "up": 2, "down": 1, "lm_head": 1}
+    for trace in (mixtral, trace_model(model_of(tiny, tokenizer), 7, 3, 2, text=TEXT).trace):
+        distinct = trace.distinct()
+        linear = distinct[distinct["kind"] == "linear"]
+        assert {(r.operator, r.readers) for r in linear.itertuples()} == set(expected.items())
+        assert (distinct.loc[distinct["kind"] != "linear", "readers"] == 0).all()
+    rows = mixtral.rows.set_index(["phase", "step", "name"])["input"]
+    assert rows["decode", 1, "layers.3.experts.2.up"] == "layers.3.experts.2.in"
+    assert rows["decode", 1, "layers.3.router"] == "layers.3.ffn_norm"
+
+
+def test_readers_of_an_unknown_tensor(tiny_shape: Shape) -> None:
+    trace = trace_model(tiny_shape(), 4).trace
+    trace.rows["input"] = ""
+    distinct = trace.distinct()
+    assert set(distinct.loc[distinct["kind"] == "linear", "readers"]) == {1}
+
+
 def test_captured_file(tiny_shape: Shape, tokenizer: Tokenizer, tmp_path: Path) -> None:
     from safetensors.numpy import load_file
 
@@ -182,7 +277,11 @@ def test_captured_file(tiny_shape: Shape, tokenizer: Tokenizer, tmp_path: Path) 
         ({"decode_tokens": -1}, "decode-tokens -1: must be at least 0"),
         ({"batch": 0}, "batch 0: must be at least 1"),
         ({"decode_tokens": 61}, "tiny: 4 prompt + 61 decode tokens exceed the model's context of 64"),
-        ({"requantise": True}, "--requantise needs a run on real weights; this one walks shapes only"),
+        (
+            {"requantise": True, "formats": FORMATS},
+            "--requantise needs a run on real weights; this one walks shapes only",
+        ),
+        ({"requantise": True}, "nothing to requantise: give --weights, --activations or --kv"),
         ({"capture": ["*"]}, "--capture needs a run on real weights; this one walks shapes only"),
         ({"execute": True}, "tiny: only weights can be executed"),
     ],
@@ -197,6 +296,8 @@ def test_bad_arguments(tiny_shape: Shape, arguments: dict, message: str) -> None
     ("formats", "start"),
     [
         (Formats("int9"), "unknown weight format 'int9' (did you mean 'int"),
+        (Formats("int16"), "unknown weight format 'int16' (did you mean 'int6'?); allowed: fp32, tf32, fp16, bf16, "),
+        (Formats(head_weights="int32-g64"), "unknown weight format 'int32' (did you mean 'int3'?); allowed: fp32, "),
         (Formats("int4-x"), "weight format 'int4-x': suffix -x is not one of -g<group 1..65536>, -row, -tensor"),
         (Formats(activations="int7"), "unknown activation format 'int7' (did you mean 'int8'?)"),
         (Formats(kv="int3"), "unknown KV format 'int3' (did you mean 'int8'?)"),

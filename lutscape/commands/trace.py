@@ -38,6 +38,18 @@ class DefaultGroup(click.Group):
             formatter.write_dl(rows)
 
 
+class _GroupsContext(click.Context):
+    """Context of the default command, which users know by the name of its group."""
+
+    @property
+    def command_path(self) -> str:
+        return self.parent.command_path if self.parent else super().command_path
+
+
+class _DefaultCommand(click.Command):
+    context_class = _GroupsContext
+
+
 @click.group(cls=DefaultGroup)
 def trace() -> None:
     """Write the operators that a model executes: prefill of P tokens, then D decode steps.
@@ -52,15 +64,15 @@ def trace() -> None:
     """
 
 
-@trace.command(name="make", hidden=True)
+@trace.command(name="make", cls=_DefaultCommand, hidden=True)
 @click.argument("model")
 @click.option("--prompt-tokens", default=512, show_default=True, help="Tokens per sequence in prefill.")
 @click.option("--decode-tokens", default=64, show_default=True, help="Decode steps; 0 = prefill alone.")
 @click.option("--batch", default=1, show_default=True, help="Sequences.")
 @click.option("--weights", help="Format of the linear layers: int2, int4-g64, … [default: as stored, else fp16]")
 @click.option("--head-weights", help="Format of embedding and output projection. [default: as stored, else fp16]")
-@click.option("--activations", default="fp16", show_default=True, help="Format of linear inputs: int8, fp16, …")
-@click.option("--kv", default="fp16", show_default=True, help="Format of keys and values: fp16, int8, int4, …")
+@click.option("--activations", help="Format of linear inputs: int8, fp16, … [default: fp16]")
+@click.option("--kv", help="Format of keys and values: fp16, int8, int4, … [default: fp16]")
 @click.option("--accumulator", help="Format of sums. [default: int32 for integer products, else fp32]")
 @click.option("--requantise", is_flag=True, help="Really requantise to these formats; otherwise they are counted.")
 @click.option("--shape-only", is_flag=True, help="Do not run the weights, even where there are any.")
@@ -74,8 +86,8 @@ def make(
     batch: int,
     weights: str | None,
     head_weights: str | None,
-    activations: str,
-    kv: str,
+    activations: str | None,
+    kv: str | None,
     accumulator: str | None,
     requantise: bool,
     shape_only: bool,
@@ -86,11 +98,13 @@ def make(
     """Write a trace."""
     from lutscape.hw.errors import UserError
     from lutscape.models.recorder import Formats
-    from lutscape.models.tracing import save_captured, trace_model
+    from lutscape.models.tracing import NOTHING_TO_REQUANTISE, save_captured, trace_model
 
     if not output.parent.is_dir():
         raise UserError(f"{output}: the directory {str(output.parent)!r} does not exist")
-    formats = Formats(weights, head_weights, activations, kv, accumulator)
+    if requantise and not any((weights, head_weights, activations, kv)):
+        raise UserError(NOTHING_TO_REQUANTISE)
+    formats = Formats(weights, head_weights, activations or "fp16", kv or "fp16", accumulator)
     with progress_bar() as progress:
         traced = trace_model(
             model,
@@ -166,6 +180,7 @@ def _summary(loaded: Trace) -> dict[str, object]:
     totals: dict[str, dict[str, int]] = {phase: loaded.totals(phase) for phase in PHASES}
     return {
         "header": loaded.header.model_dump(mode="json"),
+        "routing": loaded.header.routing,
         "rows": len(loaded.rows),
         "totals": {**totals, "all": loaded.totals()},
     }
@@ -180,6 +195,8 @@ def _print_header(loaded: Trace) -> None:
     print(f"  prompt {h.prompt_tokens}, decode {h.decode_tokens}, batch {h.batch}")
     print(f"  weights {h.weights}, head {h.head_weights}, activations {h.activations}, kv {h.kv}")
     print(f"  accumulator {h.accumulator}")
+    if h.routing:
+        print(f"  experts {h.routing}")
     print(f"  source {h.source}")
 
 

@@ -80,7 +80,9 @@ def test_shape_only_of_a_gguf(lutscape, tiny_gguf: Path, tmp_path: Path) -> None
         (["trace", "llama-2-7b", "-o", "no/T"], "no/T: the directory 'no' does not exist"),
         (["trace", "llama-2-7b"], "Missing option '-o' / '--output'."),
         (["trace", "llama-2-7b", "--prompt-tokens", "9999", "-o", "T"], "llama-2-7b: 9999 prompt + 64 decode"),
-        (["trace", "llama-2-7b", "--requantise", "-o", "T"], "--requantise needs a run on real weights"),
+        (["trace", "llama-2-7b", "--requantise", "--kv", "int8", "-o", "T"], "--requantise needs a run on real"),
+        (["trace", "GGUF", "--requantise", "-o", "T"], "nothing to requantise: give --weights, --activations or"),
+        (["trace", "GGUF", "--weights", "int16", "-o", "T"], "unknown weight format 'int16' (did you mean 'int6'?);"),
         (["trace", "show", "no.parquet"], "trace 'no.parquet' not found; write one with: lutscape trace MODEL"),
         (["models", "run", "llama-2-7b", "--prompt", "a"], "llama-2-7b is a shape without weights; give"),
         (["models", "eval", "GGUF", "--text", "no.txt"], "text file 'no.txt' not found"),
@@ -101,6 +103,40 @@ def test_bad_input(
     assert err.startswith(f"lutscape: error: {message}")
     assert err.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["llama-2-7b"], ["llama-2-7b", "--wieghts", "int2"], ["--batch", "x"]])
+def test_hints_name_no_hidden_command(lutscape, arguments: list[str]) -> None:
+    code, _, err = lutscape("trace", *arguments)
+    assert code == 2
+    assert err.endswith("lutscape trace --help)\n")
+
+
+def test_experts_that_are_counted_are_told(lutscape, tiny_shape, tmp_path: Path) -> None:
+    from lutscape.models.tracing import trace_model
+
+    path = tmp_path / "t.parquet"
+    _, out, _ = lutscape("trace", "mixtral-8x7b", "--prompt-tokens", 9, "--decode-tokens", 1, "--batch", 2, "-o", path)
+    line = (
+        "  experts 8 in prefill, 4 in a decode step, assumed: min(8, tokens x 2), tokens spread evenly; "
+        "real routing may use fewer"
+    )
+    assert line in out.splitlines()
+    assert line in lutscape("trace", "show", path)[1].splitlines()
+    assert json.loads(lutscape("trace", "show", path, "--json")[1])["routing"] == line.removeprefix("  experts ")
+    trace_model(tiny_shape(), 4).trace.save(path)
+    assert "experts" not in lutscape("trace", "show", path)[1]
+
+
+def test_a_trace_without_operators(lutscape, tmp_path: Path, tiny_shape) -> None:
+    from lutscape.models.tracing import trace_model
+
+    path = tmp_path / "t.parquet"
+    trace = trace_model(tiny_shape(), 4).trace
+    Trace(trace.header, trace.rows[:0]).save(path)
+    for command in (("trace", "show", path), ("simulate", path, "--hardware", "lut-tensor-core")):
+        code, _, err = lutscape(*command)
+        assert (code, err) == (2, f"lutscape: error: {path}: the trace has no operators\n")
 
 
 def test_corrupt_traces(lutscape, tmp_path: Path, tiny_shape) -> None:
@@ -131,17 +167,33 @@ def test_corrupt_traces(lutscape, tmp_path: Path, tiny_shape) -> None:
         ("phase", "warmup", "phase is neither prefill nor decode"),
         ("M", 0, "M, N, K and batch must be at least 1"),
         ("macs", -1, "counts must not be negative"),
+        ("output_format", None, "names and formats must be text, at least empty, not null"),
+        ("macs", 7, "macs of a linear operator must be M·N·K"),
+        ("M", 2**60, "macs of a linear operator must be M·N·K"),
+        ("weight_bytes", 0, "weight_bytes of a linear operator must be at least 1"),
+        ("heads", 0, "heads and kv_heads of attention must be at least 1"),
+        ("kv_heads", 0, "heads and kv_heads of attention must be at least 1"),
+        ("kv_format", "int3", "kv_format: unknown KV format 'int3' (did you mean 'int8'?); allowed: fp32, "),
+        ("kv_format", "", "kv_format: unknown KV format ''; allowed: "),
+        ("weight_format", "int44", "weight_format: unknown weight format 'int44' (did you mean 'int4'?); allowed: "),
+        ("weight_format", "int16-g32", "weight_format: unknown weight format 'int16'"),
+        ("weight_format", "", "weight_format: unknown weight format ''; allowed: "),
+        ("activation_format", "int7.5", "activation_format: unknown activation format 'int7.5'"),
+        ("accumulator_format", "f99", "accumulator_format: unknown accumulator format 'f99'"),
     ],
 )
 def test_rows_that_cannot_be(lutscape, tmp_path: Path, tiny_shape, column: str, value: object, message: str) -> None:
     from lutscape.models.tracing import trace_model
 
     trace = trace_model(tiny_shape(), 4).trace
-    trace.rows.loc[2, column] = value
+    row = 6 if column in ("heads", "kv_heads", "kv_format") else 2
+    trace.rows.loc[row, column] = value
     trace.save(tmp_path / "t.parquet")
     code, _, err = lutscape("trace", "show", tmp_path / "t.parquet")
     assert code == 2
-    assert err == f"lutscape: error: {tmp_path / 't.parquet'}: row 2 (layers.0.q): {message}\n"
+    where = f"{tmp_path / 't.parquet'}: row {row} ({trace.rows.loc[row, 'name']})"
+    assert err.startswith(f"lutscape: error: {where}: {message}")
+    assert err.count("\n") == 1
 
 
 def test_damaged_traces_end_in_one_line(tmp_path: Path, tiny_shape) -> None:

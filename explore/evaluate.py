@@ -32,11 +32,13 @@ class Outcome:
             ``failed`` where a model broke on it, which is a fault of the model.
         reason: of a refusal or failure, one line.
         metrics: numbers of :data:`lutscape.hw.ppa.METRICS`; empty unless complete.
+        inert: key paths of the design's parameters that have no effect on it.
     """
 
     state: str
     reason: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    inert: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data for a store."""
@@ -47,18 +49,21 @@ def evaluate(template: Spec, trace: Trace, design: Design) -> Outcome:
     """Simulate one design; a refusal is data, not an error, and a fault of a model does not end a sweep."""
     from lutscape.sim.simulate import simulate
 
+    inert: tuple[str, ...] = ()
     try:
         spec = hardware.override(template, dict(design), "design")
+        without = spec.inert()
+        inert = tuple(key for key in design if key in without)
         _, ppa = simulate(spec, trace)
     except UserError as error:
-        return Outcome(REFUSED, str(error).removeprefix("design: "))
+        return Outcome(REFUSED, str(error).removeprefix("design: "), inert=inert)
     except Exception as error:
-        return Outcome(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300])
+        return Outcome(FAILED, f"{type(error).__name__}: {' '.join(str(error).split())}"[:300], inert=inert)
     metrics = {name: float(q.value) for name, q in ppa.metrics.items()}
     bad = [name for name, value in metrics.items() if not math.isfinite(value)]
     if bad:
-        return Outcome(FAILED, f"the model gave no finite {', '.join(bad)}")
-    return Outcome(COMPLETE, "", metrics)
+        return Outcome(FAILED, f"the model gave no finite {', '.join(bad)}", inert=inert)
+    return Outcome(COMPLETE, "", metrics, inert)
 
 
 class Evaluator:

@@ -31,7 +31,10 @@ class SingleWriterJournal(BaseJournalBackend):
         self._logs: list[dict[str, Any]] = []
         if not path.exists():
             return
-        data = path.read_bytes()
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
         whole = data.rfind(b"\n") + 1
         for number, line in enumerate(data[:whole].splitlines(), 1):
             try:
@@ -51,6 +54,12 @@ class SingleWriterJournal(BaseJournalBackend):
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         """Append records: to the file first."""
         lines = [json.dumps(log, separators=(",", ":")) for log in logs]
-        with open(self._path, "ab") as file:
-            file.write("".join(f"{line}\n" for line in lines).encode())
+        try:
+            with open(self._path, "ab") as file:
+                file.write("".join(f"{line}\n" for line in lines).encode())
+        except OSError as error:
+            raise UserError(
+                f"{self._path}: cannot be written: {error.strerror or error}; what was finished is kept: go on with "
+                "--resume"
+            ) from None
         self._logs += [json.loads(line) for line in lines]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pandas as pd
 
-from lutscape.explore import store, sweep_file, workload
+from lutscape.explore import notes, store, sweep_file, workload
 from lutscape.explore.evaluate import COMPLETE, Evaluator, evaluate
 from lutscape.explore.sweep_file import Plan
 from lutscape.hw import spec as hardware
@@ -27,6 +27,10 @@ SHORT_S = 20.0
 """Sweeps expected to take less are run in this process: a pool takes seconds to start."""
 OWN_FILES = frozenset({"sweep.yaml", "hardware", "trace.parquet", "versions.json", "study.journal", store.LOCK})
 Begin = Callable[[Plan, int], Any]
+
+
+class ModelFault(UserError):
+    """No design is left because the model itself broke: no fault of the user's."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,22 @@ def sweep(
         UserError: anything wrong with the input, the directory or the storage; no trial satisfies
             the constraints (the store is kept).
     """
-    from lutscape.explore import report, study
+    from lutscape.explore import report, shared, study
 
     plan = sweep_file.load(name, trials, seed)
     directory = directory if directory is not None else OUT / plan.file.name
     if workers is not None and not 1 <= workers <= 1024:
         raise UserError(f"--workers {workers}: must be 1 … 1024")
     _check_directory(directory, resume)
+    store.check_writable(directory)
     seconds: dict[str, float] = {}
     clock = _Clock(seconds)
     stored = resume and (directory / "versions.json").is_file()
     if stored:
+        _check_storage(directory, storage)
         plan = _stored_plan(plan, directory)
+    database = shared.open_storage(storage) if storage is not None else None
+    if stored:
         trace = Trace.load(directory / "trace.parquet")
     else:
         trace = workload.make(plan, trace_progress)
@@ -104,6 +112,10 @@ def sweep(
     _check_hardware(plan, fixed)
     with store.locked(directory):
         _check_directory(directory, resume)
+        joined = None
+        if storage is not None:
+            with study.quiet():
+                joined = shared.join(plan, storage, fingerprint(plan, fixed), database)
         if not stored:
             _write_inputs(plan, trace, directory, command, storage)
         elif trials is not None:
@@ -111,14 +123,8 @@ def sweep(
         count = workers or _worth(plan, fixed)
         files = directory / "hardware" / _file_name(plan, plan.file.hardware), directory / "trace.parquet"
         with Evaluator(*files, workers=count) as evaluator, study.quiet():
-            if storage is None:
-                opened = study.open_journal(plan, directory / "study.journal")
-                drive = study.run
-            else:
-                from lutscape.explore import shared
-
-                opened = shared.join(plan, storage, fingerprint(plan, fixed))
-                drive = shared.run
+            opened = joined if joined is not None else study.open_journal(plan, directory / "study.journal")
+            drive = study.run if joined is None else shared.run
             with begin(plan, plan.trials) if begin else _Silent() as told:
                 drive(opened, plan, evaluator, told)
             frame = store.table(study.finished(opened)[: plan.trials], plan)
@@ -187,15 +193,17 @@ def check_feasible(frame: pd.DataFrame, plan: Plan, directory: Path) -> None:
 
     Raises:
         UserError: with the constraint that the fewest trials keep, and the closest value reached.
+        ModelFault: the model failed on more than half of the trials.
     """
     if frame["feasible"].any():
         return
     done = frame[frame["state"] == COMPLETE]
     kept = f"the trials are kept in {directory / 'trials.parquet'}"
+    if notes.mostly_failed(frame):
+        raise ModelFault(f"no design is feasible: {notes.failure(frame)}; {kept}")
     if not len(done):
         raise UserError(
-            f"all {len(frame)} trials were refused by the hardware model or failed in it, the first because: "
-            f"{frame['reason'].iloc[0]}; {kept}"
+            f"none of {len(frame)} trials gave a result, the first because: {frame['reason'].iloc[0]}; {kept}"
         )
     metrics: list[dict[str, float]] = [{str(k): v for k, v in row.items()} for row in done.to_dict("records")]
     broken = [[not c.satisfied(m) for c in plan.constraints] for m in metrics]
@@ -211,15 +219,37 @@ def check_feasible(frame: pd.DataFrame, plan: Plan, directory: Path) -> None:
 
 
 def _check_directory(directory: Path, resume: bool) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"-o {directory}: exists and is not a directory")
-    present = {p.name for p in directory.iterdir()} - {store.LOCK} if directory.is_dir() else set()
+    try:
+        if directory.exists() and not directory.is_dir():
+            raise UserError(f"-o {directory}: exists and is not a directory")
+        present = {p.name for p in directory.iterdir()} - {store.LOCK} if directory.is_dir() else set()
+    except OSError as error:
+        raise UserError(f"-o {directory}: cannot be read: {error.strerror or error}") from None
     if not present:
         return
     if not resume:
         raise UserError(f"{directory}: exists and is not empty; go on there with --resume, or give another -o")
     if "versions.json" not in present and not all(n in OWN_FILES or n.endswith(".tmp") for n in present):
         raise UserError(f"{directory}: --resume, but there is no sweep (no versions.json); give another -o")
+
+
+def _check_storage(directory: Path, storage: str | None) -> None:
+    """Refuse to go on with another study than the one that the directory's trials are in."""
+    before = store.read_settings(directory)["storage"]
+    now = store.located(storage) if storage is not None else None
+    if before is not None:
+        before = store.located(before)
+    if before == now:
+        return
+    if before is None:
+        raise UserError(
+            f"{directory}: --resume: begun without --storage, its study is in study.journal there; leave out "
+            f"--storage {now}, or give another -o"
+        )
+    given = f"not {now}" if now is not None else "and none is given"
+    raise UserError(
+        f"{directory}: --resume: its study is shared through --storage {before}, {given}; give that one, or another -o"
+    )
 
 
 def _check_hardware(plan: Plan, trace: Trace) -> None:
@@ -272,7 +302,7 @@ def _write_inputs(plan: Plan, trace: Trace, directory: Path, command: str, stora
         "schema_version": 1,
         "trials": plan.file.trials,
         "seed": plan.file.sampler.seed,
-        "storage": store.masked(storage) if storage else None,
+        "storage": store.located(storage) if storage else None,
         "command": command,
         "versions": store.versions(),
     }

@@ -20,6 +20,7 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
+from sqlalchemy.exc import ArgumentError
 
 from lutscape.explore import samplers, space
 from lutscape.explore.evaluate import Evaluator
@@ -66,7 +67,7 @@ def _database(url: str) -> BaseStorage:
     for attempt in range(ATTEMPTS):
         try:
             return RDBStorage(url, engine_kwargs=options)
-        except ImportError:
+        except (ImportError, ArgumentError):  # no driver, no such database: trying again is no use
             raise
         except Exception:
             if attempt == ATTEMPTS - 1:
@@ -75,18 +76,27 @@ def _database(url: str) -> BaseStorage:
     raise AssertionError
 
 
-def join(plan: Plan, url: str, fingerprint: dict[str, Any]) -> optuna.Study:
+def join(plan: Plan, url: str, fingerprint: dict[str, Any], storage: BaseStorage | None = None) -> optuna.Study:
     """Join the study of the sweep's name, or begin it.
 
     Args:
         plan: the sweep.
         url: storage.
         fingerprint: what must be equal for all who join, by key.
+        storage: the same, where it is open already.
 
     Raises:
-        UserError: storage cannot be opened, or the study there is of another sweep.
+        UserError: storage cannot be opened or written, or the study there is of another sweep.
     """
-    storage = open_storage(url)
+    storage = storage if storage is not None else open_storage(url)
+    try:
+        return _join(plan, url, fingerprint, storage)
+    except optuna.exceptions.StorageInternalError as error:
+        cause = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(f"--storage {masked(url)}: the database failed: {masked(cause)}") from None
+
+
+def _join(plan: Plan, url: str, fingerprint: dict[str, Any], storage: BaseStorage) -> optuna.Study:
     study = optuna.create_study(
         storage=storage,
         study_name=plan.file.name,

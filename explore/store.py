@@ -7,7 +7,8 @@ trace.parquet      the workload
 versions.json      versions, command, --trials and --seed in force
 study.journal      Optuna's journal (not with --storage)
 trials.parquet     one row per trial: number, state, reason, parameters, metrics, feasible,
-                   violated, is_pareto, is_chosen; trials.csv is the same table
+                   violated, is_pareto, is_chosen, inert (parameters without effect on the
+                   design); trials.csv is the same table
 chosen.yaml        the recommended design as a hardware file
 index.html         the report, with its figures beside it in figures/
 =================  ====================================================================
@@ -19,16 +20,18 @@ import json
 import os
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
 
 from lutscape.explore import pareto
 from lutscape.explore.evaluate import COMPLETE
 from lutscape.explore.sweep_file import Plan
+from lutscape.hw import yaml_file
 from lutscape.hw.errors import UserError
 from lutscape.hw.ppa import METRICS
 
@@ -51,8 +54,29 @@ def write(path: Path, content: str | bytes) -> None:
         temporary.write_bytes(content.encode() if isinstance(content, str) else content)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse a directory in which nothing can be written, before anything long is run for it.
+
+    Tried for real, by making and removing a directory: access bits say little to root, /proc and
+    read-only mounts. Where the directory does not exist yet, its nearest existing parent is tried.
+
+    Raises:
+        UserError: naming the directory and what the system says.
+    """
+    place = directory
+    try:
+        while not place.exists():
+            place = place.parent
+        probe = place / f".lutscape.{os.getpid()}.tmp"
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be written: {error.strerror or error}; give another -o") from None
 
 
 @contextmanager
@@ -60,12 +84,16 @@ def locked(directory: Path) -> Iterator[None]:
     """Hold the directory for this process; the lock ends with the process, however it ends.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process holds it, or it cannot be written.
     """
     import fcntl
 
-    directory.mkdir(parents=True, exist_ok=True)
-    with open(directory / LOCK, "w") as handle:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        opened = open(directory / LOCK, "w")  # noqa: SIM115  an error in the caller's block is not ours
+    except OSError as error:
+        raise UserError(f"{directory}: cannot be written: {error.strerror or error}") from None
+    with opened as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -105,6 +133,7 @@ def table(trials: Sequence[FinishedTrial], plan: Plan) -> pd.DataFrame:
         front[rows] = pareto.non_dominated(points[rows])
         chosen[rows[pareto.knee(points[rows])]] = True
     columns["is_pareto"], columns["is_chosen"] = front, chosen
+    columns["inert"] = ["; ".join(k for k in plan.file.parameters if k in o.inert) for o in outcomes]
     return pd.DataFrame(columns)
 
 
@@ -162,17 +191,33 @@ def load_trials(directory: Path) -> pd.DataFrame:
     metadata = (arrow.schema.metadata or {}).get(b"lutscape_trials")
     if metadata is None:
         raise UserError(f"{path}: a Parquet file, but not the trials of a sweep (no 'lutscape_trials' metadata)")
-    version = json.loads(metadata).get("schema_version")
+    version = _schema_version(metadata)
     if version != SCHEMA_VERSION:
         raise UserError(
             f"{path}: trials schema version {version}, this lutscape reads {SCHEMA_VERSION}; run the sweep again"
         )
-    return arrow.to_pandas()
+    frame = arrow.to_pandas()
+    return frame if "inert" in frame else frame.assign(inert="")
+
+
+def _schema_version(metadata: bytes) -> Any:
+    try:
+        return json.loads(metadata).get("schema_version")
+    except (ValueError, AttributeError):
+        return None
 
 
 def masked(url: str) -> str:
     """Return a storage URL without its password."""
     return re.sub(r"(://[^:/@]*):[^@/]*@", r"\1:***@", url)
+
+
+def located(url: str) -> str:
+    """Return a storage as versions.json keeps it: without its password, its file as an absolute path."""
+    if url.startswith("sqlite:///"):
+        file, mark, options = url.removeprefix("sqlite:///").partition("?")
+        return f"sqlite:///{Path(file).absolute()}{mark}{options}" if file and file != ":memory:" else url
+    return masked(url) if "://" in url else str(Path(url).expanduser().absolute())
 
 
 def versions() -> dict[str, str]:
@@ -191,17 +236,43 @@ def versions() -> dict[str, str]:
     return found
 
 
+class Versions(BaseModel):
+    """Versions a result depends on, by package."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+    __pydantic_extra__: dict[str, str]
+
+    lutscape: str
+
+
+class Settings(BaseModel):
+    """What versions.json holds."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    schema_version: Literal[1]
+    trials: int = Field(ge=1)
+    seed: int = Field(ge=0, lt=1 << 32)
+    storage: str | None
+    """Of a shared study, as :func:`located` writes it."""
+    command: str
+    versions: Versions
+
+
 def read_settings(directory: Path) -> dict[str, Any]:
     """Read versions.json.
 
     Raises:
-        UserError: missing or not JSON.
+        UserError: missing, not JSON, or a key is missing or has the wrong type.
     """
     path = directory / "versions.json"
     try:
-        settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return settings
+        data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{directory} holds no sweep (no versions.json)") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
+        raise UserError(f"{path}: cannot be read, the file is damaged: {error}") from None
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: the file is damaged: not a mapping of settings")
+    yaml_file.validate(Settings, data, path)
+    return data

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 import numpy as np
 import pandas as pd
 
-from lutscape.explore import pareto
+from lutscape.explore import activity, pareto
 from lutscape.explore.space import Domain
 from lutscape.explore.text import field_unit, metric_label, percent, plain, quantity, significant
 from lutscape.hw.ppa import METRICS
@@ -209,8 +209,10 @@ def _in_view(done: pd.DataFrame, name: str, marked: Sequence[Marked]) -> list[fl
 
 
 def outside_view(frame: pd.DataFrame, objectives: Sequence[str], marked: Sequence[Marked]) -> int:
-    """Return how many designs the Pareto figure leaves out at its edges."""
-    done = frame[frame["state"] == "complete"]
+    """Return how many dots the Pareto figure leaves out at its edges."""
+    if len(objectives) < 2:
+        return 0
+    done = frame[frame["state"] == "complete"].drop_duplicates(list(objectives))
     outside = pd.Series(False, index=done.index)
     for name in objectives:
         shown = _in_view(done, name, marked)
@@ -338,19 +340,28 @@ def _dark(colour: str) -> bool:
 
 @_styled
 def influence(frame: pd.DataFrame, space: Mapping[str, Domain]) -> Figure:
-    """Draw, for each parameter, how often its values occur on the front and among all designs."""
+    """Draw, for each parameter, how often its values occur on the front and among all designs.
+
+    Designs on which a parameter has no effect do not count in its panel.
+    """
     columns = 5
     rows = -(-len(space) // columns)
     figure, axes = _new(rows, columns, 11, 1.62 * rows + 0.3)
-    designs = frame.drop_duplicates(list(space))
-    front = designs[designs["is_pareto"]]
+    designs = activity.distinct(frame, space)
     for ax, (key, domain) in zip(axes, space.items(), strict=False):
-        labels, everywhere, best = _shares(designs[key], front[key], domain)
+        counted = designs[activity.active(designs, key)]
+        front = counted["is_pareto"]
+        labels, everywhere, best = _shares(counted[key], counted.loc[front, key], domain)
         places = np.arange(len(labels))
         ax.bar(places, everywhere, width=0.86, color="#d5dce4", label="all designs")
         ax.bar(places, best, width=0.46, color=FRONT, label="on the front")
         unit = field_unit(key)
         ax.set_title(f"{key} ({unit})" if unit else key, fontsize=8)
+        if len(counted) < len(designs):
+            ax.set_xlabel(
+                f"has effect on {front.sum()} of {designs['is_pareto'].sum()} of the front",
+                fontsize=7, color=MUTED, labelpad=1,
+            )  # fmt: skip
         ax.set_xticks(places, labels, fontsize=7, rotation=0 if sum(map(len, labels)) < 26 else 45)
         ax.set_yticks([])
         ax.tick_params(length=0)
@@ -388,7 +399,7 @@ def convergence(checkpoints: Sequence[int], volumes: Sequence[float], population
         for edge in range(population, last, population):
             ax.axvline(edge, color=GRID, linewidth=0.6)
     ax.plot(checkpoints, volumes, color=FRONT, linewidth=1.6, drawstyle="steps-post")
-    ax.set_xlabel(f"trials (lines: generations of {population})")
+    ax.set_xlabel(f"trials (a line every {population})" if last / population <= 60 else "trials")
     ax.set_ylabel("hypervolume\nrelative to the end")
     ax.set_ylim(0, 1.05)
     ax.set_xlim(0, last)
@@ -396,7 +407,30 @@ def convergence(checkpoints: Sequence[int], volumes: Sequence[float], population
 
     ax.yaxis.set_major_formatter(FuncFormatter(lambda v, _: percent(v).replace(".0", "")))
     reached = next((c for c, v in zip(checkpoints, volumes, strict=True) if v >= 0.99), last)
-    ax.annotate(f"99 % after {reached} trials", (reached, 0.99), (0, -26), textcoords="offset points",
+    ax.annotate(f"99 % of the end after {reached} trials", (reached, 0.99), (0, -26), textcoords="offset points",
                 ha="right" if reached > last / 2 else "left", fontsize=8, color=MUTED,
                 arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.6})  # fmt: skip
+    return figure
+
+
+@_styled
+def best_so_far(frame: pd.DataFrame, objective: str, population: int) -> Figure:
+    """Draw the best feasible value of a single objective after each trial."""
+    figure, (ax,) = _new(1, 1, 11, 2.3)
+    unit, direction, _ = METRICS[objective]
+    values = frame[objective].where(frame["feasible"])
+    best = values.cummax() if direction == "maximize" else values.cummin()
+    best = best.ffill()
+    last = len(frame)
+    if last / population <= 60:
+        for edge in range(population, last, population):
+            ax.axvline(edge, color=GRID, linewidth=0.6)
+    trials = np.arange(1, last + 1)
+    ax.scatter(trials, values, s=7, c=FEASIBLE, linewidths=0, rasterized=last > RASTER_ABOVE, label="feasible trials")
+    ax.plot(trials, best, color=FRONT, linewidth=1.6, drawstyle="steps-post", label="best so far")
+    _log_axis(ax, "y", [*values.dropna()], unit)
+    ax.set_ylabel(_arrowed(objective))
+    ax.set_xlabel(f"trials (a line every {population})" if last / population <= 60 else "trials")
+    ax.set_xlim(0, last)
+    figure.legend(loc="outside upper left", ncols=2, frameon=False, fontsize=8.5, handletextpad=0.4)
     return figure

@@ -134,8 +134,8 @@ def knee(points: Floats) -> int:
 def convergence(points: Floats, feasible: Bools, checkpoints: Sequence[int]) -> Floats:
     """Return the hypervolume after each number of trials, relative to that after all of them.
 
-    Objectives are scaled by :func:`scaled` over the final front, reference point at 1.1 (NaN without
-    a feasible design).
+    Objectives are scaled by :func:`scaled` over the final front (over all feasible designs where the
+    front has a single value), reference point at 1.1. NaN without a feasible design.
 
     Args:
         points: (n, m) costs in the order of trials; rows that are not feasible may be NaN.
@@ -147,6 +147,7 @@ def convergence(points: Floats, feasible: Bools, checkpoints: Sequence[int]) -> 
         return np.full(len(checkpoints), np.nan)
     final = good[non_dominated(good)]
     ideal, nadir = final.min(axis=0), final.max(axis=0)
+    nadir = np.where(nadir > ideal, nadir, good.max(axis=0))
     space = np.full(points.shape, np.inf)
     space[feasible] = scaled(good, ideal, nadir)
     reference = np.full(points.shape[1], 1.1)

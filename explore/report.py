@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -17,11 +16,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from lutscape.explore import figures, pareto, store, text
+from lutscape.explore import activity, figures, notes, pareto, store, text
+from lutscape.explore.notes import Machine
 from lutscape.explore.sweep_file import Plan
 from lutscape.explore.workload import FixedTrace
 from lutscape.hw import spec as hardware
-from lutscape.hw.ppa import METRICS, Ppa
+from lutscape.hw.ppa import METRICS
 from lutscape.hw.provenance import Grade
 from lutscape.hw.result import Result
 from lutscape.hw.spec import Spec
@@ -34,29 +34,6 @@ GRADES = {
     Grade.DERIVED: "computed by a stated formula or model from better-known numbers",
     Grade.ASSUMED: "a judgement; the source says whose and why",
 }
-METHODS = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "random": "random search",
-           "qmc": "quasi-random search", "grid": "the full grid"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A machine of the comparison.
-
-    Attributes:
-        label: column heading.
-        role: ``chosen``, ``best`` or ``baseline``.
-        spec: hardware.
-        result: its timing.
-        ppa: its cost.
-        number: trial, for designs of the sweep.
-    """
-
-    label: str
-    role: str
-    spec: Spec
-    result: Result
-    ppa: Ppa
-    number: int | None = None
 
 
 def write(directory: Path, plan: Plan, frame: pd.DataFrame, trace: Trace) -> Path:
@@ -150,14 +127,17 @@ def _draw(plan: Plan, frame: pd.DataFrame, machines: list[Machine]) -> dict[str,
         "area": figures.stacked_bars(
             {m.label: {n: q.value for n, q in m.ppa.area.items()} for m in main if m.ppa.area_convention == own}, "mm2"
         ),
-        "influence": figures.influence(frame, plan.file.parameters),
     }
+    if len(activity.distinct(frame[frame["is_pareto"]], plan.file.parameters)) > 1:
+        drawn["influence"] = figures.influence(frame, plan.file.parameters)
     front = figures.pareto_front(frame, plan.file.objectives, marked)
     if front is not None:
         drawn["pareto"] = front
     stops = sorted({*np.linspace(1, len(frame), min(len(frame), 120)).astype(int).tolist(), len(frame)})
     points = pareto.costs([frame[n].to_numpy() for n in plan.file.objectives], plan.file.objectives)
-    if len(plan.file.objectives) <= 4:
+    if len(plan.file.objectives) == 1:
+        drawn["convergence"] = figures.best_so_far(frame, plan.file.objectives[0], plan.file.sampler.population)
+    elif len(plan.file.objectives) <= 4:
         volumes = pareto.convergence(points, frame["feasible"].to_numpy(bool), stops)
         drawn["convergence"] = figures.convergence(stops, list(volumes), plan.file.sampler.population)
     return {name: figures.render(figure) for name, figure in drawn.items()}
@@ -174,18 +154,22 @@ def _context(
     plan: Plan, frame: pd.DataFrame, trace: Trace, machines: list[Machine], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     chosen = machines[0]
-    counts = _counts(plan, frame)
+    counts = notes.counts(plan, frame)
     return {
         "plan": plan,
         "file": plan.file,
         "counts": counts,
-        "summary": _summary(plan, machines, counts, trace),
+        "summary": notes.summary(plan, machines, counts, trace),
+        "failure": notes.failure(frame),
+        "free": notes.free_parameters(plan),
+        "mixed": notes.mixed_datapaths(plan, frame, machines),
+        "chosen_rule": notes.chosen_rule(plan),
         "tiles": _tiles(plan, chosen),
         "machines": machines,
         "metric_rows": _metric_rows(machines),
         "reference": next((m.label for m in machines if m.role == "baseline"), None),
         "parameter_rows": _parameter_rows(plan, machines),
-        "conventions": _conventions(machines),
+        "conventions": notes.conventions(machines),
         "operator_rows": _operator_rows(chosen),
         "time_badge": badge(chosen.ppa.metrics["latency_s"]),
         "traffic_badge": badge(chosen.ppa.metrics["dram_gb"]),
@@ -196,7 +180,7 @@ def _context(
         "grades": GRADES,
         "settings": settings,
         "sweep_text": plan.text,
-        "refusals": _refusals(frame),
+        "refusals": notes.refusals(frame),
         "front_rows": _front_rows(plan, frame),
         "outside_view": figures.outside_view(frame, plan.file.objectives, _marked(machines)),
     }
@@ -209,51 +193,6 @@ def badge(known: Any) -> dict[str, str]:
         known: anything with ``grade`` and ``source``.
     """
     return {"grade": str(known.grade), "source": f"{known.grade}: {known.source}"}
-
-
-def _counts(plan: Plan, frame: pd.DataFrame) -> dict[str, int]:
-    designs = frame.drop_duplicates(list(plan.file.parameters))
-    complete = designs["state"] == "complete"
-    return {
-        "trials": len(frame),
-        "distinct": len(designs),
-        "refused": int((designs["state"] == "refused").sum()),
-        "failed": int((designs["state"] == "failed").sum()),
-        "feasible": int(designs["feasible"].sum()),
-        "outside": int((complete & ~designs["feasible"]).sum()),
-        "front": len(frame[frame["is_pareto"]].drop_duplicates(plan.file.objectives)),
-    }
-
-
-def _summary(plan: Plan, machines: list[Machine], counts: Mapping[str, int], trace: Trace) -> str:
-    chosen = machines[0]
-    metrics = chosen.ppa.metrics
-    header = trace.header
-    tokens = text.names(
-        [
-            f"{n} {what} tokens"
-            for n, what in ((header.prompt_tokens, "prompt"), (header.decode_tokens, "generated"))
-            if n
-        ]
-    )
-    batch = f" for {header.batch} sequences" if header.batch > 1 else ""
-    reached = text.names([f"{text.metric_label(n)} {text.quantity(metrics[n].value, metrics[n].unit)}"
-                          for n in plan.file.objectives])  # fmt: skip
-    sentences = [
-        f"{METHODS[plan.file.sampler.name]} tried {counts['distinct']} distinct designs in {counts['trials']} trials; "
-        f"{counts['feasible']} are feasible, and the Pareto front has {counts['front']} points.",
-        f"The chosen design, trial {chosen.number}, runs {tokens} of {header.model}{batch} with {reached}.",
-    ]
-    baseline = next((m for m in machines if m.role == "baseline"), None)
-    if baseline is not None:
-        parts = []
-        for name in plan.file.objectives:
-            if name == "area_mm2" and baseline.ppa.area_convention != chosen.ppa.area_convention:
-                continue
-            share = text.ratio(metrics[name].value, baseline.ppa.metrics[name].value)
-            parts.append(f"{share} its {text.metric_label(name)}")
-        sentences.append(f"Beside {baseline.label} that is {text.names(parts)}.")
-    return " ".join(sentences)
 
 
 def _tiles(plan: Plan, chosen: Machine) -> list[dict[str, Any]]:
@@ -286,7 +225,7 @@ def _metric_rows(machines: list[Machine]) -> list[dict[str, Any]]:
                     "value": text.quantity(q.value, q.unit),
                     "ratio": text.ratio(q.value, values[id(reference)].value) if against else "",
                     "badge": badge(q),
-                    "best": m in comparable and q.value == best,
+                    "best": len(comparable) > 1 and m in comparable and q.value == best,
                     "other_area": m not in comparable,
                 }
             )
@@ -299,17 +238,14 @@ def _parameter_rows(plan: Plan, machines: list[Machine]) -> list[dict[str, Any]]
     leaves = [dict(m.spec.leaves()) for m in machines]
     rows = []
     for key in plan.file.parameters:
-        cells = [text.plain(each[key]) if key in each else "" for each in leaves]
+        cells = [
+            {"value": "–", "title": "no effect" if key in each else "does not have it"}
+            if key in m.spec.inert() or key not in each
+            else {"value": text.plain(each[key]), "title": ""}
+            for m, each in zip(machines, leaves, strict=True)
+        ]
         rows.append({"key": key, "unit": text.field_unit(key), "cells": cells})
     return rows
-
-
-def _conventions(machines: list[Machine]) -> list[dict[str, Any]]:
-    """Return each area convention with the machines that follow it, the chosen design's first."""
-    groups: dict[str, list[str]] = {}
-    for m in machines:
-        groups.setdefault(m.ppa.area_convention, []).append(m.label)
-    return [{"machines": text.names(labels), "text": convention} for convention, labels in groups.items()]
 
 
 def _operator_rows(chosen: Machine) -> list[dict[str, Any]]:
@@ -385,11 +321,14 @@ def _component_rows(machines: list[Machine], what: str) -> list[dict[str, Any]]:
 
 def _spec_rows(plan: Plan, spec: Spec) -> list[dict[str, Any]]:
     rows = []
+    inert = spec.inert()
     for key, value in spec.leaves():
         if key in ("schema_version", "name", "description"):
             continue
         source = spec.provenance(key)
-        if key in plan.file.parameters:
+        if key in inert:
+            origin, known = "no effect on this design", None
+        elif key in plan.file.parameters:
             origin, known = "swept", None
         elif source is not None:
             origin, known = source.source, badge(source)
@@ -399,8 +338,9 @@ def _spec_rows(plan: Plan, spec: Spec) -> list[dict[str, Any]]:
             origin, known = "design choice; the node's numbers are cited in configs/technology", None
         else:
             origin, known = "design choice of the template", None
-        rows.append({"key": key, "value": text.plain(value), "unit": text.field_unit(key), "origin": origin,
-                     "badge": known, "swept": key in plan.file.parameters})  # fmt: skip
+        shown = "–" if key in inert else text.plain(value)
+        rows.append({"key": key, "value": shown, "unit": text.field_unit(key), "origin": origin, "badge": known,
+                     "swept": origin == "swept"})  # fmt: skip
     return rows
 
 
@@ -431,26 +371,21 @@ def _workload_rows(trace: Trace) -> list[tuple[str, str]]:
     return rows
 
 
-def _refusals(frame: pd.DataFrame) -> list[tuple[int, str]]:
-    """Return the most frequent reasons of refusal and what constraints cut off."""
-    refused = frame[frame["state"] != "complete"]["reason"].str.replace(r"\d+(\.\d+)?", "N", regex=True)
-    reasons = [(int(n), str(reason)) for reason, n in refused.value_counts().head(5).items()]
-    outside = frame[frame["violated"] != ""]["violated"].str.split("; ").explode().value_counts()
-    return reasons + [(int(n), f"outside {name}") for name, n in outside.items()]
-
-
 def _front_rows(plan: Plan, frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Return every point of the front, by the first objective; of designs equal in all of them one."""
     first = plan.file.objectives[0]
-    front = frame[frame["is_pareto"]].sort_values(["is_chosen", "number"], ascending=[False, True])
-    front = front.drop_duplicates(plan.file.objectives)
-    front = front.sort_values([first, "number"], ascending=[METRICS[first][1] == "minimize", True])
+    front = notes.front_points(plan, frame).sort_values(
+        [first, "number"], ascending=[METRICS[first][1] == "minimize", True]
+    )
     return [
         {
             "number": int(row["number"]),
             "chosen": bool(row["is_chosen"]),
             "metrics": [(float(row[n]), text.quantity(row[n], METRICS[n][0])) for n in plan.file.objectives],
-            "design": [text.plain(_native(row[key])) for key in plan.file.parameters],
+            "design": [
+                "" if key in row["inert"].split(activity.SEPARATOR) else text.plain(_native(row[key]))
+                for key in plan.file.parameters
+            ],
         }
         for _, row in front.iterrows()
     ]
@@ -469,5 +404,6 @@ def _template() -> Any:
         lstrip_blocks=True,
     )
     environment.globals["metric_label"] = text.metric_label
+    environment.globals["plural"] = notes.plural
     environment.filters["tojson_text"] = json.dumps
     return environment.get_template("report.html.j2")

@@ -45,6 +45,9 @@ def sweep(
     The result depends on the sweep file, the seed and the number of trials alone: not on --workers,
     and not on being killed and resumed.
 
+    Exit status: 0; 1 if the model failed on more than half of the trials (what was found is written);
+    2 for bad input, or if no design is feasible.
+
     \b
     With --storage several processes, on one machine or many, share one study:
       sqlite:///study.db              one machine, few processes
@@ -55,8 +58,14 @@ def sweep(
     --storage are not reproducible bit by bit. Trials of a process that died are taken over after
     a minute.
     """
-    from lutscape.explore import session
+    from lutscape.explore import notes, session
     from lutscape.explore.progress import SweepProgress
+
+    def begin(plan: Plan, total: int) -> SweepProgress:
+        free = notes.free_parameters(plan)
+        if free:
+            click.echo(f"warning: {free}", err=True)
+        return SweepProgress(plan, total)
 
     command = shlex.join(["lutscape", *_without_resume(sys.argv[1:])])
     shown = _TraceProgress()
@@ -71,23 +80,25 @@ def sweep(
             seed=seed,
             command=command,
             trace_progress=shown,
-            begin=SweepProgress,
+            begin=begin,
         )
+    except session.ModelFault as error:
+        click.echo(f"lutscape: error: {error}", err=True)
+        raise click.exceptions.Exit(1) from None
     except KeyboardInterrupt:
         click.echo("stopped; what was finished is kept: go on with the same command and --resume", err=True)
         raise
     if as_json:
         click.echo(json.dumps(_as_json(done.plan, done.trials, done.report, done.seconds), indent=2))
-        return
-    _print_front(done.plan, done.trials)
-    failed = done.trials[done.trials["state"] == "failed"]
-    if len(failed):
-        click.echo(
-            f"warning: the model failed on {len(failed)} trials, a fault to report; first: {failed['reason'].iloc[0]}",
-            err=True,
-        )
-    took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
-    click.echo(f"\n{len(done.trials)} trials ({took})\nreport: {done.report}")
+    else:
+        _print_front(done.plan, done.trials)
+        took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
+        click.echo(f"\n{notes.plural(len(done.trials), 'trial')} ({took})\nreport: {done.report}")
+    failure = notes.failure(done.trials)
+    if failure:
+        click.echo(f"warning: {failure}", err=True)
+    if notes.mostly_failed(done.trials):
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
@@ -136,12 +147,13 @@ def _print_front(plan: Plan, frame: pd.DataFrame) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from lutscape.explore import activity, notes
     from lutscape.explore.text import field_unit, metric_label, plain, quantity
     from lutscape.hw.ppa import METRICS
 
     front = _front(plan, frame)
     shown = front.head(SHOWN)
-    varying = [key for key in plan.file.parameters if front[key].nunique() > 1]
+    same = [k for k in plan.file.parameters if activity.active(front, k).all() and front[k].nunique() == 1]
     table = Table(box=box.SIMPLE_HEAD)
     table.add_column("trial", justify="right")
     for name in plan.file.objectives:
@@ -149,12 +161,18 @@ def _print_front(plan: Plan, frame: pd.DataFrame) -> None:
     for _, row in shown.iterrows():
         numbers = [quantity(row[n], METRICS[n][0]) for n in plan.file.objectives]
         table.add_row(("* " if row["is_chosen"] else "") + str(row["number"]), *numbers)
-    click.echo(f"{plan.file.name}: Pareto front, {len(shown)} of {len(front)} designs")
+    single = len(plan.file.objectives) == 1
+    what = "best design" if single else f"Pareto front, {len(shown)} of {notes.plural(len(front), 'point')}"
+    click.echo(f"{plan.file.name}: {what}")
     Console(width=None if sys.stdout.isatty() else 100).print(table)
     chosen = front.iloc[0]
-    click.echo(f"* chosen, nearest to the best value of every objective: trial {chosen['number']}")
+    rule = "the best" if single else "nearest to the best value of every objective"
+    click.echo(f"* chosen, {rule}: trial {chosen['number']}")
     for key in plan.file.parameters:
-        note = "" if key in varying else "  (all of the front)"
+        if key in chosen["inert"].split(activity.SEPARATOR):
+            click.echo(f"    {key}: no effect on this design")
+            continue
+        note = "  (all of the front)" if key in same and len(front) > 1 else ""
         click.echo(f"    {key} = {plain(_plain(chosen[key]))} {field_unit(key)}".rstrip() + note)
 
 
@@ -168,6 +186,7 @@ def _as_json(plan: Plan, frame: pd.DataFrame, report: Path, seconds: dict[str, f
             "number": int(row["number"]),
             "chosen": bool(row["is_chosen"]),
             "parameters": {key: _plain(row[key]) for key in plan.file.parameters},
+            "inert": [key for key in plan.file.parameters if key in row["inert"].split("; ")],
             "metrics": {name: float(row[name]) for name in metrics},
         }
         for _, row in front.iterrows()
@@ -176,6 +195,7 @@ def _as_json(plan: Plan, frame: pd.DataFrame, report: Path, seconds: dict[str, f
         "name": plan.file.name,
         "trials": len(frame),
         "feasible": int(frame["feasible"].sum()),
+        "failed": int((frame["state"] == "failed").sum()),
         "units": {name: METRICS[name][0] for name in metrics},
         "front": designs,
         "report": str(report),

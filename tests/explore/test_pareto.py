@@ -73,6 +73,15 @@ def test_knee_of_one_objective_is_the_best_and_of_one_point_that_point() -> None
     assert pareto.knee(np.array([[3.0, 1.0]])) == 0
 
 
+@pytest.mark.parametrize("other", [[], [1.0, 1.0, 1.0]])
+def test_convergence_to_a_front_of_one_value_is_not_done_at_the_first_trial(other: list[float]) -> None:
+    """One objective, or one in which the front has a single value: worse designs are farther off."""
+    points = np.array([[8.0, *other[:1]], [4.0, *other[:1]], [1.0, *other[:1]]])
+    volumes = pareto.convergence(points, np.ones(3, bool), [1, 2, 3])
+    assert volumes[0] < 0.2 < volumes[1] < 0.5
+    assert volumes[2] == 1.0
+
+
 def test_convergence_rises_to_one_and_counts_feasible_points_alone() -> None:
     points = np.array([[4.0, 4.0], [1e-3, 1e-3], [2.0, 8.0], [1.0, 16.0], [8.0, 2.0]])
     feasible = np.array([True, False, True, True, True])

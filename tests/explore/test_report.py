@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,30 +164,25 @@ def test_report_is_rendered_again_without_optuna(directory: Path) -> None:
     assert (directory / "index.html").read_bytes() == before
 
 
-def test_command_line(write_sweep: Write, tmp_path: Path) -> None:
+def test_command_line(write_sweep: Write, lutscape: Callable[..., Any], tmp_path: Path) -> None:
     """Bad input: one line, exit code 2, nothing written. Good input: JSON on stdout alone."""
-
-    def lutscape(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "lutscape", *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-
     path, out = write_sweep(constraints=["area_mm2 < 3"]), tmp_path / "out"
     bad = lutscape("sweep", str(write_sweep(trials=2)), "-o", str(out))
-    assert (bad.returncode, bad.stdout) == (2, "")
-    assert bad.stderr.startswith("lutscape: error: ")
-    assert bad.stderr.count("\n") == 1
+    assert (bad.code, bad.out) == (2, "")
+    assert bad.err.startswith("lutscape: error: ")
+    assert bad.err.count("\n") == 1
     assert not out.exists()
     path = write_sweep(objectives=["latency_s", "energy_j"], baselines=None)
     good = lutscape("sweep", str(path), "-o", str(out), "--json")
-    assert good.returncode == 0, good.stderr
-    printed = json.loads(good.stdout)
+    assert good.code == 0, good.err
+    printed = json.loads(good.out)
     assert printed["trials"] == 28
     assert printed["front"][0]["chosen"] is True
     assert printed["units"]["latency_s"] == "s"
     assert Path(printed["report"]).is_file()
     again = lutscape("sweep", str(path), "-o", str(out))
-    assert again.returncode == 2
-    assert "exists and is not empty; go on there with --resume, or give another -o" in again.stderr
+    assert again.code == 2
+    assert "exists and is not empty; go on there with --resume, or give another -o" in again.err
     missing = lutscape("report", str(tmp_path / "nowhere"))
-    assert missing.returncode == 2
-    assert "not found; give the output directory of a sweep" in missing.stderr
+    assert missing.code == 2
+    assert "not found; give the output directory of a sweep" in missing.err

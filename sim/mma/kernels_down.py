@@ -29,7 +29,7 @@ def finish_down(total, e_dot, c, e_c, nb, F, F2, drop_far, d, t, i, j0):  # type
     for j in range(nb):
         low = max(np.int64(e_dot[j]), -600)
         top = max(low, np.int64(e_c[j]))
-        dot = np.floor(total[j] * two_to(low - top + F2 + 1 - F))  # units of 2^(top - F2 - 1)
+        dot = np.floor(total[j] * two_to(max(low - top, -900) + F2 + 1 - F))  # units of 2^(top - F2 - 1)
         add = np.floor(c[j] * two_to(F - top))  # units of 2^(top - F)
         if drop_far and e_c[j] < top - F - 1:
             add = 0.0

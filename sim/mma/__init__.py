@@ -21,7 +21,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(api, name)
     if name == "gemm":
-        from lutscape.sim.mma.gemm import gemm
+        from lutscape.sim.mma.chaining import gemm
 
         return gemm
     if name == "list_instructions":

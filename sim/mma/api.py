@@ -64,7 +64,7 @@ class Instruction:
             C: (…, M, N); None is zero.
             alpha: block scales of A, (…, M, K/block), raw codes or numbers of the scale format.
             beta: block scales of B, (…, K/block, N).
-            metadata: mma.sp only, (…, M, K/2) unsigned: position of each kept element in its group.
+            metadata: mma.sp only, (…, M, K/2) unsigned: column in 0 … K-1 of each kept element.
             scale_d: wgmma only: 0 drops C.
             imm_scale_a: wgmma only: -1 negates A.
             imm_scale_b: wgmma only: -1 negates B.
@@ -171,7 +171,7 @@ def compute(
         raise UserError(f"{s.name} takes no scales; drop alpha and beta")
     if s.keep != (1, 1):
         if metadata is None:
-            raise UserError(f"{s.name} needs metadata, the position of each kept element of A in its group")
+            raise UserError(f"{s.name} needs metadata, the dense column of each kept element of A")
         extra["index"] = row_index(np.asarray(metadata), a.shape, s.keep, lead)
     elif metadata is not None:
         raise UserError(f"{s.name} is not sparse; drop metadata")

@@ -146,4 +146,5 @@ def _metadata(rng: np.random.Generator, shape: tuple[int, ...], keep: tuple[int,
     kept, group = keep
     groups = (*shape[:-1], shape[-1] // kept)
     order = np.argsort(rng.random((*groups, group)), axis=-1)[..., :kept]
-    return np.sort(order, axis=-1).reshape(shape).astype(np.uint8)
+    columns = np.sort(order, axis=-1) + np.arange(groups[-1])[:, None] * group
+    return columns.reshape(shape).astype(np.uint8)

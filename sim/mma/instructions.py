@@ -7,7 +7,7 @@ sm_90 silicon (see :func:`lutscape.sim.mma.evidence.evidence`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -227,12 +227,15 @@ def _integer(arch: str) -> Iterator[Spec]:
 
 def _sparse(arch: str) -> Iterator[Spec]:
     """mma.sp: two of four elements of A kept (one of two for tf32); sums run over kept products."""
-    level = int(arch[3:])
-
     def sparse(shape: str, d: str, a: str, b: str, model: Model, keep: tuple[int, int], flag: str = "") -> Spec:
         spec = _mma(arch, shape, d, a, b, d, model, flag)
-        return replace(spec, name=spec.name.replace("mma.sync", "mma.sp.sync", 1), family="mma.sp", keep=keep)
+        return replace(spec, name=spec.name.replace("mma.sync", f"{form}.sync", 1), family="mma.sp", keep=keep)
 
+    for form in ("mma.sp", "mma.sp::ordered_metadata"):
+        yield from _sparse_form(arch, sparse)
+
+
+def _sparse_form(arch: str, sparse: Callable[..., Spec]) -> Iterator[Spec]:
     for k in (16, 32):
         for d, a in (("f32", "f16"), ("f16", "f16"), ("f32", "bf16")):
             yield sparse(f"m16n8k{k}", d, a, a, t_fdpa(UNITS[arch], a, d, k // 2), (2, 4))
@@ -242,7 +245,11 @@ def _sparse(arch: str) -> Iterator[Spec]:
             for b in ("s8", "u8"):
                 for flag in ("", "satfinite"):
                     yield sparse(f"m16n8k{2 * k}", "s32", a, b, IntegerDot(bool(flag)), (2, 4), flag)
-    if level >= 89:
+        for a in ("s4", "u4"):
+            for b in ("s4", "u4"):
+                for flag in ("", "satfinite"):
+                    yield sparse(f"m16n8k{4 * k}", "s32", a, b, IntegerDot(bool(flag)), (4, 8), flag)
+    if int(arch[3:]) >= 89:
         for d in ("f32", "f16"):
             for a in FP8:
                 for b in FP8:

@@ -117,3 +117,13 @@ def e_fdpa(av, bv, d, L, t0, t1, i0, i1):  # type: ignore[no-untyped-def]
                     if rest != 0.0 and bits & 1 == 0:
                         bits += 1 if (rest > 0) == (top > 0) else -1
                     d[t, i, j] = np.float64(np.float32(float_of(bits)))
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def scale_and_add(alpha, x, y):  # type: ignore[no-untyped-def]
+    """Return ``fma(alpha, x, y)`` of float32 arrays (M, N)."""
+    out = np.empty_like(x)
+    for i in range(x.shape[0]):
+        for j in range(x.shape[1]):
+            out[i, j] = fma(alpha, x[i, j], y[i, j])
+    return out

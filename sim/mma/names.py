@@ -25,7 +25,7 @@ def signature(name: str) -> tuple[str, ...]:
     parts = text.split(".")
     shapes = [p for p in parts if re.fullmatch(r"m\d+n\d+k\d+", p)]
     shape = shapes[0] if shapes else ""
-    family = "sp" if "sp" in parts or "sp::ordered_metadata" in parts else ""
+    family = next((p for p in parts if p in ("sp", "sp::ordered_metadata")), "")
     flags, types = [], []
     for part in parts:
         if part in FILLER or part in (shape, "wgmma", "tcgen05", "sp", "sp::ordered_metadata", "popc"):

@@ -76,7 +76,8 @@ def encode(fmt: str, x: Values) -> Bits:
     if fmt == "f64":
         return x.view(np.uint64).copy()
     f = FLOATS[fmt]
-    magnitude, exponent = np.abs(x), np.maximum(np.frexp(x)[1] - 1, f.emin).astype(np.int64)
+    magnitude = np.abs(x)
+    exponent = np.maximum(np.where(x == 0, f.emin, np.frexp(x)[1] - 1), f.emin).astype(np.int64)
     with np.errstate(over="ignore"):
         fraction = np.rint(np.ldexp(np.minimum(magnitude, 2.0**200), f.mantissa - exponent))
     code = ((exponent - f.emin) << f.mantissa) + np.minimum(fraction, 2.0**40).astype(np.int64)

@@ -205,23 +205,32 @@ def output_rounding(g: Draw) -> Operands:
 
 
 def zero_exponent(g: Draw) -> Operands:
-    """C = 0 and products near the smallest that D can hold, beside zero products of huge factors."""
-    smallest = g.fa.tiny + g.fb.tiny
-    low = max(smallest, g.fd.tiny - 8)
+    """C = 0 and products near the smallest that D holds, beside zero products of huge factors.
+
+    Odd tiles: one product on or between the smallest steps of D, less one 1 to 26 binades below.
+    """
+    low = max(g.fa.tiny + g.fb.tiny, g.fd.tiny - 8)
     exponent = g.integers(low, max(low + 4, g.fd.emin + 4), (g.tiles, g.m, 1)) + g.integers(-9, 0, g.shape_a)
-    half_b = np.clip(exponent[:, :1] // 2, g.fb.tiny, g.fb.emax)  # by column of A: the split of the exponent
-    b_exponent = np.broadcast_to(half_b, (g.tiles, 1, g.terms)) - g.integers(0, 1, g.shape_b)
+    half_b = np.clip(exponent[:, :1] // 2, g.fb.tiny, g.fb.emax)  # the split of the exponent, by column of A
     a = g.scaled(g.fa, np.maximum(exponent - half_b, g.fa.tiny))
-    b = g.scaled(g.fb, b_exponent)
+    b = g.scaled(g.fb, np.broadcast_to(half_b, (g.tiles, 1, g.terms)) - g.integers(0, 1, g.shape_b))
     present = g.pick(0.5, (g.tiles, 1, g.terms))
-    huge = np.ldexp(1.0, g.fb.emax)
-    a, b = np.where(present, a, 0.0 * g.sign(g.shape_a)), np.where(present, b, g.rng.choice([huge, 1.0, 0.0], g.shape_b))
-    for tile in range(0, g.tiles, 2):  # a pair that almost cancels
+    present[1::2] = False
+    zero_b = g.rng.choice([2.0**g.fb.emax, 1.0, 0.0, -1.0], g.shape_b)
+    a, b = np.where(present, a, 0.0 * g.sign(g.shape_a)), np.where(present, b, zero_b)
+    for tile in range(g.tiles):
         p, q = g.rng.permutation(g.terms)[:2]
-        b[tile, :, q] = b[tile, :, p]
-        a[tile, :, q] = -a[tile, :, p] * g.rng.choice([1.0, 0.5, 0.75], g.m)
-    c = g.rng.choice([0.0, -0.0, 0.0, 2.0**g.fc.tiny, -(2.0**g.fc.tiny)], g.shape_c)
-    return g.codes(a, b, c)
+        if tile % 2 == 0:  # a pair that almost cancels
+            b[tile, :, q] = b[tile, :, p]
+            a[tile, :, q] = -a[tile, :, p] * g.rng.choice([1.0, 0.5, 0.75], g.m)
+            continue
+        step, gap = max(g.fd.tiny, low), g.integers(1, 26, (g.m,))
+        b[tile, :, p] = 2.0 ** (split := max(step // 2, g.fb.tiny))
+        a[tile, :, p] = g.rng.choice([0.5, 1.0, 1.5, 2.0, 3.0, 64.0, 512.0], g.m) * 2.0 ** (step - split)
+        b[tile, :, q] = 2.0 ** (split := max((step - 26) // 2, g.fb.tiny))
+        a[tile, :, q] = g.sign((g.m,)) * 2.0 ** np.maximum(step - gap - split, g.fa.tiny)
+    smallest = 2.0**g.fc.tiny * g.pick(0.2, (g.tiles, g.m, 1))
+    return g.codes(a, b, g.sign(g.shape_c) * smallest)
 
 
 def overflow(g: Draw) -> Operands:
@@ -258,12 +267,12 @@ def special_values(g: Draw) -> Operands:
 
 
 def signed_zeros(g: Draw) -> Operands:
-    """Mostly ±0 and products that underflow: the sign of a zero result."""
-    a = g.rng.choice([0.0, -0.0, 0.0, -0.0, 1.0, -(2.0**g.fa.tiny)], g.shape_a)
-    b = g.rng.choice([0.0, -0.0, 1.0, -1.0, 2.0**g.fb.tiny], g.shape_b)
-    few = g.pick(0.5, (g.tiles, g.m, 1)) & g.pick(0.8, g.shape_a)
-    c = g.rng.choice([0.0, -0.0, 0.0, -0.0, -(2.0**g.fc.tiny)], g.shape_c)
-    return g.codes(np.where(few, a * 0.0, a), b, c)
+    """±0 times anything, few products that underflow: the sign of a zero result."""
+    a = g.rng.choice([1.0, -1.0, -(2.0**g.fa.tiny), 2.0**g.fa.emin], g.shape_a)
+    a = np.where(g.pick(0.5 / g.terms, g.shape_a), a, 0.0 * g.sign(g.shape_a))
+    b = g.rng.choice([0.0, -0.0, 1.0, -1.0, 2.0**g.fb.tiny, -(2.0**g.fb.emax)], g.shape_b)
+    c = g.rng.choice([0.0, -0.0, 0.0, -0.0, -0.0, -(2.0**g.fc.tiny)], g.shape_c)
+    return g.codes(a, b, c)
 
 
 def nan_payloads(g: Draw) -> Operands:

@@ -28,7 +28,9 @@ class MmaVerbs(click.Group):
             return command
         return super().get_command(ctx, name)
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         names = self.list_commands(ctx)
         if args and args[0] not in names and not args[0].startswith("-"):
             raise UserError(f"unknown command 'mma {args[0]}'{nearest(args[0], names)}; one of: {', '.join(names)}")
@@ -109,7 +111,9 @@ def run(instruction: str, operands: Path, arch: str, output: Path | None, conver
         raise UserError(f"{operands}: cannot read an npz ({error})") from None
     unknown = sorted(set(arrays) - {"A", "B", "C", "alpha", "beta", "metadata"})
     if unknown or not {"A", "B"} <= set(arrays):
-        raise UserError(f"{operands}: needs A and B, may have C, alpha, beta, metadata; has {', '.join(sorted(arrays))}")
+        raise UserError(
+            f"{operands}: needs A and B, may have C, alpha, beta, metadata; has {', '.join(sorted(arrays))}"
+        )
     if trace_at is not None:
         try:
             i, j = map(int, trace_at.split(","))
@@ -144,14 +148,16 @@ def check(ctx: click.Context, vectors: tuple[Path, ...], arch: str, cases: bool,
     found: dict[tuple[str, ...], list[Any]] = {}
     for path in vectors:
         for case in replay(path, arch):
-            key = (case.instruction, case.case) if cases else (case.instruction,)
+            key = (case.instruction, case.case)[: 2 if cases else 1]
             entry = found.setdefault(key, [0, 0, ""])
             entry[0] += case.mismatches
             entry[1] += case.outputs
             entry[2] = entry[2] or case.note
     wrong, outputs = sum(e[0] for e in found.values()), sum(e[1] for e in found.values())
     if as_json:
-        rows = [{"instruction": "/".join(k), "mismatches": e[0], "outputs": e[1], "note": e[2]} for k, e in found.items()]
+        rows = [
+            {"instruction": "/".join(k), "mismatches": e[0], "outputs": e[1], "note": e[2]} for k, e in found.items()
+        ]
         click.echo(json.dumps({"mismatches": wrong, "outputs": outputs, "instructions": rows}, indent=1))
     else:
         for key, (bad, total, note) in found.items():

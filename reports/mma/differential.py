@@ -93,7 +93,12 @@ def theirs(op: object, spec: Spec, x: dict[str, np.ndarray]) -> np.ndarray:
         ]
         extra = [e.contiguous() for e in extra]
     d = op.dpa(a.contiguous(), b.contiguous(), c, *extra)
-    return d.contiguous().view({2: torch.int16, 4: torch.int32, 8: torch.int64}[d.element_size()]).numpy().view(f"u{d.element_size()}")
+    return (
+        d.contiguous()
+        .view({2: torch.int16, 4: torch.int32, 8: torch.int64}[d.element_size()])
+        .numpy()
+        .view(f"u{d.element_size()}")
+    )
 
 
 def group(spec: Spec) -> str:
@@ -137,7 +142,11 @@ def chosen(every: bool) -> dict[str, list[tuple[Spec, object]]]:
     found: dict[str, list[tuple[Spec, object]]] = defaultdict(list)
     for arch in [*NVIDIA, *AMD]:
         for spec in table(arch).values():
-            if spec.family in ("wgmma", "tcgen05") and not every and (spec.n not in (8, 24) or (spec.m == 64) == (spec.n == 24) and spec.family == "tcgen05"):
+            if (
+                spec.family in ("wgmma", "tcgen05")
+                and not every
+                and (spec.n not in (8, 24) or (spec.m == 64) == (spec.n == 24) and spec.family == "tcgen05")
+            ):
                 continue
             op = peer(spec)
             if op is not None:
@@ -173,10 +182,19 @@ def main() -> None:
                         counts[reason] += n
                         if reason == "unexplained" and n and len(examples) < 5:
                             t, i, j = np.argwhere(ours != other)[0]
-                            examples.append(f"{spec.name} {family}: ours {ours[t, i, j]:#x} theirs {other[t, i, j]:#x} c {x['C'][t, i, j]:#x}")
+                            examples.append(
+                                f"{spec.name} {family}: ours {ours[t, i, j]:#x} theirs {other[t, i, j]:#x} c {x['C'][t, i, j]:#x}"
+                            )
                     outputs += tiles * per_tile
                     left -= tiles * per_tile
-        rows.append({"family": name, "instructions": len(members), "outputs": outputs, **{k: counts[k] for k in ("unexplained", *REASONS)}})
+        rows.append(
+            {
+                "family": name,
+                "instructions": len(members),
+                "outputs": outputs,
+                **{k: counts[k] for k in ("unexplained", *REASONS)},
+            }
+        )
         print(rows[-1], *examples, sep="\n  ", flush=True)
     if options.dry:
         return
@@ -197,7 +215,10 @@ def main() -> None:
         "",
         "| family | instructions | outputs | unexplained | NaN payload | GTR c | sign of zero |",
         "|---|---:|---:|---:|---:|---:|---:|",
-        *(f"| {r['family']} | {r['instructions']} | {r['outputs']:,} | {r['unexplained']} | {r['nan']:,} | {r['gtr']:,} | {r['minus']:,} |" for r in rows),
+        *(
+            f"| {r['family']} | {r['instructions']} | {r['outputs']:,} | {r['unexplained']} | {r['nan']:,} | {r['gtr']:,} | {r['minus']:,} |"
+            for r in rows
+        ),
         "",
         "## Deliberate differences",
         "",

@@ -10,13 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lutscape.sim.mma.api import Custom, Instruction, instruction
+    from lutscape.sim.mma.api import Instruction, instruction
+    from lutscape.sim.mma.chaining import gemm
+    from lutscape.sim.mma.custom import Custom
 
 __all__ = ["Custom", "Instruction", "gemm", "instruction", "list_instructions"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Custom", "Instruction", "instruction"):
+    if name == "Custom":
+        from lutscape.sim.mma.custom import Custom
+
+        return Custom
+    if name in ("Instruction", "instruction"):
         from lutscape.sim.mma import api
 
         return getattr(api, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from lutscape.hw.formats.integer import INTEGERS, integer_codes, integer_values
 from lutscape.sim.mma import engine, evidence, models, names
 from lutscape.sim.mma.convert import from_codes, to_codes
 from lutscape.sim.mma.instructions import Spec, architecture
-from lutscape.sim.mma.operands import Operand, operand, scaled
+from lutscape.sim.mma.operands import operand, scaled
 from lutscape.sim.mma.sparse import row_index
 
 NAN_CODE = {"fp32": 0x7FFFFFFF, "fp16": 0x7FFF, "bf16": 0x7FFF}
@@ -200,11 +200,13 @@ def run(
     d = values(c, s.c)
     emin = FORMATS[s.c].emin
     if isinstance(model, models.GstFdpa):
-        assert alpha is not None and beta is not None
+        assert alpha is not None
+        assert beta is not None
         engine.gst_fdpa(model, left, right, alpha, beta, s.scale, d)
     elif isinstance(model, models.TFdpa):
         if isinstance(model, models.StFdpa):
-            assert alpha is not None and beta is not None
+            assert alpha is not None
+            assert beta is not None
             left, right = scaled(left, alpha, s.block, 2), scaled(right, beta, s.block, 1)
         engine.t_fdpa(model, left, right, d, emin, index)
     else:
@@ -229,7 +231,9 @@ def _half_pair(
     s: Spec, model: models.HalfPairThenAdd, a: np.ndarray, b: np.ndarray, c: np.ndarray, index: np.ndarray | None
 ) -> np.ndarray:
     """FP8 through the half-precision unit: per K elements two chained sums, then the rounded add of c."""
-    to_half = {name: values(np.arange(256, dtype=np.uint8), name).astype(np.float16).view(np.uint16) for name in (s.a, s.b)}
+    to_half = {
+        name: values(np.arange(256, dtype=np.uint8), name).astype(np.float16).view(np.uint16) for name in (s.a, s.b)
+    }
     left, right = operand(to_half[s.a][a], "fp16"), operand(to_half[s.b][b], "fp16")
     d = values(c, s.c)
     kept = model.K
@@ -305,76 +309,10 @@ def _scales(
     for what, x, expected in (("alpha", alpha, (rows, blocks)), ("beta", beta, (blocks, columns))):
         x = np.asarray(x)
         if x.ndim < 2 or x.shape[-2:] != expected:
-            raise UserError(f"{what} of {s.name} has one scale per {s.block} k, shape (…, {expected[0]}, {expected[1]}), got {x.shape}")
+            raise UserError(
+                f"{what} of {s.name} has one scale per {s.block} k, "
+                f"shape (…, {expected[0]}, {expected[1]}), got {x.shape}"
+            )
         codes = to_codes(x, s.scale, convert, what)
         out[what] = np.ascontiguousarray(np.broadcast_to(codes, (*lead, *expected))).reshape(tiles, *expected)
     return out
-
-
-@dataclass(frozen=True)
-class _Design:
-    """Limits of custom designs."""
-
-    max_products: int = 1024
-    max_fraction: int = 40
-
-
-def Custom(
-    *, L: int, F: int, rounding: str = "RZ-FP32", input: str = "fp16", output: str | None = None, e_zero: int | None = None
-) -> Instruction:
-    """Return a T-FDPA design of your own; it takes any M and N, and K that L divides.
-
-    Args:
-        L: products per sum, 1 … 1024.
-        F: fraction bits kept below the largest exponent, 1 … 40.
-        rounding: ``RNE|RZ|RD|RU`` - ``FP32|FP16|BF16|E8M13``.
-        input: operand format of at most 16 bits, or tf32; ``e4m3,e5m2`` for unequal operands.
-        output: accumulator format; the rounding's by default.
-        e_zero: exponent of zero terms; ``-108 - F`` (FP32) or ``4 - F`` (FP16) by default.
-
-    Raises:
-        UserError: a parameter out of range.
-    """
-    limits = _Design()
-    target = models.OutputRounding.parse(rounding)
-    if not 1 <= L <= limits.max_products:
-        raise UserError(f"L is 1 … {limits.max_products} products per sum, got {L}")
-    if not 1 <= F <= limits.max_fraction:
-        raise UserError(f"F is 1 … {limits.max_fraction} fraction bits, got {F}")
-    kinds = [k.strip() for k in input.split(",")]
-    kinds = kinds * 2 if len(kinds) == 1 else kinds
-    allowed = [n for n, f in FORMATS.items() if (f.width <= 16 or n == "tf32") and f.specials != "scale" and f.signed]
-    for kind in kinds:
-        if kind not in allowed or len(kinds) != 2:
-            raise UserError(f"input is one or two of {', '.join(allowed)}, got {input!r}")
-    form = output or target.format
-    if form != target.format:
-        raise UserError(f"output {form!r} cannot hold {target}; it is {target.format!r}")
-    floor = e_zero if e_zero is not None else (4 - F if form == "fp16" else -108 - F)
-    if not -400 <= floor <= FORMATS[form].emin:
-        raise UserError(f"e_zero is -400 … {FORMATS[form].emin} (least exponent of {form}), got {floor}")
-    spec = Spec("custom", f"custom.L{L}.F{F}.{target}", "custom", 0, 0, 0, *kinds, form, form, models.TFdpa(L, F, target, floor))
-    return CustomInstruction(spec)
-
-
-class CustomInstruction(Instruction):
-    """An :class:`Instruction` of any shape; see :func:`Custom`."""
-
-    def __call__(self, A: np.ndarray, B: np.ndarray, C: np.ndarray | None = None, *, convert: bool = False, **_: Any) -> np.ndarray:
-        """Return D (…, M, N) for A (…, M, K), B (…, K, N), C (…, M, N); K is a multiple of L."""
-        A, B = np.asarray(A), np.asarray(B)
-        model = self.spec.model
-        assert isinstance(model, models.TFdpa)
-        if A.ndim < 2 or B.ndim < 2 or A.shape[-1] != B.shape[-2] or A.shape[-1] % model.L:
-            raise UserError(f"A (…, M, K) and B (…, K, N) need equal K, a multiple of L = {model.L}; got {A.shape} and {B.shape}")
-        if C is not None and np.asarray(C).shape[-2:] != (A.shape[-2], B.shape[-1]):
-            raise UserError(f"C has shape (…, {A.shape[-2]}, {B.shape[-1]}), got {np.asarray(C).shape}")
-        return compute(self.spec, A, B, C, convert=convert)
-
-    def explain(self) -> str:
-        """Return the design in words."""
-        s = self.spec
-        return f"{s.name}: {s.a} x {s.b} -> {s.d}\n  meaning   {s.model.describe()}\n  evidence  none: a design of your own"
-
-
-__all__ = ["Custom", "CustomInstruction", "Instruction", "Operand", "compute", "instruction", "replace", "run", "to_raw"]

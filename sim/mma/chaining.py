@@ -7,6 +7,7 @@ partial sums meet, and the epilogue. All of that is explicit here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def _padded(x: np.ndarray, depth: int, axis: int) -> np.ndarray:
 def _slices(tiles: int, split_k: int, tile: int, depth: int) -> Iterator[tuple[int, int]]:
     """Yield k ranges: contiguous runs of tiles, the first ones longer where the number does not divide."""
     cuts = [-(-tiles * i // split_k) for i in range(split_k + 1)]
-    for first, last in zip(cuts[:-1], cuts[1:], strict=True):
+    for first, last in pairwise(cuts):
         yield first * tile, min(last * tile, depth)
 
 
@@ -223,8 +224,13 @@ def _scales(
         raise UserError(f"{s.name} needs scale_a and scale_b, {s.scale} scales, one per {s.block} k")
     blocks = depth // s.block
     out = {}
-    for what, key, x, shape in (("scale_a", "alpha", scale_a, (rows, blocks)), ("scale_b", "beta", scale_b, (blocks, columns))):
+    for what, key, x, shape in (
+        ("scale_a", "alpha", scale_a, (rows, blocks)),
+        ("scale_b", "beta", scale_b, (blocks, columns)),
+    ):
         if np.asarray(x).shape != shape:
-            raise UserError(f"{what} of {s.name} has one scale per {s.block} k, shape {shape}, got {np.asarray(x).shape}")
+            raise UserError(
+                f"{what} of {s.name} has one scale per {s.block} k, shape {shape}, got {np.asarray(x).shape}"
+            )
         out[key] = to_codes(np.asarray(x), s.scale, convert, what)
     return out

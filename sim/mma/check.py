@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,7 +67,9 @@ def read(path: str | Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     for (instruction, case), arrays_of in found.items():
         missing = [p for p in PARTS if p not in arrays_of]
         if missing:
-            raise UserError(f"{path}: {instruction}/{case} lacks {', '.join(missing)} (has {', '.join(sorted(arrays_of))})")
+            raise UserError(
+                f"{path}: {instruction}/{case} lacks {', '.join(missing)} (has {', '.join(sorted(arrays_of))})"
+            )
     return found
 
 
@@ -100,12 +103,16 @@ def _run(spec: Spec, name: str, arrays: dict[str, np.ndarray]) -> np.ndarray:
     expected = {"A": (spec.m, kept), "B": (spec.n, spec.k), "C": (spec.m, spec.n), "D": (spec.m, spec.n)}
     for part, x in zip(PARTS, (a, b, c, d), strict=True):
         if x.dtype.kind != "u" or x.ndim != 3 or x.shape[1:] != expected[part] or len(x) != len(d):
-            raise UserError(f"{part} must be unsigned ({len(d)}, {expected[part][0]}, {expected[part][1]}), got {x.dtype} {x.shape}")
+            raise UserError(
+                f"{part} must be unsigned ({len(d)}, {expected[part][0]}, {expected[part][1]}), got {x.dtype} {x.shape}"
+            )
     options = dict(o.partition("=")[::2] for o in name.partition("#")[2].split(",") if o)
     unknown = set(options) - {"a", "scale_d", "scale_a", "scale_b"}
     if unknown:
         raise UserError(f"unknown option {sorted(unknown)[0]!r}; allowed: a, scale_d, scale_a, scale_b")
-    extra = {key: arrays[part] for key, part in (("metadata", "E"), ("alpha", "alpha"), ("beta", "beta")) if part in arrays}
+    extra: dict[str, Any] = {
+        key: arrays[part] for key, part in (("metadata", "E"), ("alpha", "alpha"), ("beta", "beta")) if part in arrays
+    }
     return compute(
         spec, a, np.ascontiguousarray(b.transpose(0, 2, 1)), c, use_c=options.get("scale_d", "1") != "0",
         negate_a=options.get("scale_a") == "-1", negate_b=options.get("scale_b") == "-1", **extra,

@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,10 +39,10 @@ def deal(kernel: Callable[[int, int, int, int], None], tiles: int, rows: int, ma
         return
     if tiles >= 2 * workers:
         cuts = np.linspace(0, tiles, 4 * workers + 1).astype(int)
-        tasks = [(a, b, 0, rows) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if a < b]
+        tasks = [(a, b, 0, rows) for a, b in pairwise(cuts) if a < b]
     else:
         cuts = np.linspace(0, rows, min(rows, 4 * workers) + 1).astype(int)
-        tasks = [(t, t + 1, a, b) for t in range(tiles) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if a < b]
+        tasks = [(t, t + 1, a, b) for t in range(tiles) for a, b in pairwise(cuts) if a < b]
     for done in [_pool(workers).submit(kernel, *map(int, task)) for task in tasks]:
         done.result()
 
@@ -142,7 +143,8 @@ def amd(model: models.Model, a: Operand, b: Operand, d: np.ndarray) -> None:
         kernel = kernels_down.tr_fdpa if isinstance(model, models.TrFdpa) else kernels_down.gtr_fdpa
         deal(
             lambda *r: kernel(
-                a.value, a.exponent, b.value, b.exponent, _dense_index(depth), special, d, model.L, model.F, model.F2, *r
+                a.value, a.exponent, b.value, b.exponent, _dense_index(depth), special, d,
+                model.L, model.F, model.F2, *r,
             ),
             tiles, rows, macs,
         )  # fmt: skip

@@ -79,7 +79,9 @@ def _hopper(spec: Spec, integer: bool) -> Evidence:
     if spec.family == "wgmma" and integer:
         return Evidence(EXACT, "PTX ISA defines integer results exactly; wgmma integer forms not captured.")
     if spec.family == "mma.sp":
-        return Evidence(DOCUMENTATION, "Sums over kept products, as the dense instruction of half the depth; not captured.")
+        return Evidence(
+            DOCUMENTATION, "Sums over kept products, as the dense instruction of half the depth; not captured."
+        )
     if spec.a == "fp64":
         return Evidence(
             CAPTURED,
@@ -88,6 +90,6 @@ def _hopper(spec: Spec, integer: bool) -> Evidence:
         )
     return Evidence(
         CAPTURED,
-        "H100 (driver 580, CUDA 13.0): no mismatch over random bits, mid-range, wide, subnormal, dominant-c, cancelling "
-        "and special operands of the captured shapes; other N and type mixes follow by the same unit.",
+        "H100 (driver 580, CUDA 13.0): no mismatch over random bits, mid-range, wide, subnormal, dominant-c, "
+        "cancelling and special operands of the captured shapes; other N and type mixes follow by the same unit.",
     )

@@ -7,7 +7,7 @@ sm_90 silicon (see :func:`lutscape.sim.mma.evidence.evidence`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -226,39 +226,42 @@ def _integer(arch: str) -> Iterator[Spec]:
 
 
 def _sparse(arch: str) -> Iterator[Spec]:
-    """mma.sp: two of four elements of A kept (one of two for tf32); sums run over kept products."""
-    def sparse(shape: str, d: str, a: str, b: str, model: Model, keep: tuple[int, int], flag: str = "") -> Spec:
-        spec = _mma(arch, shape, d, a, b, d, model, flag)
-        return replace(spec, name=spec.name.replace("mma.sync", f"{form}.sync", 1), family="mma.sp", keep=keep)
+    """mma.sp: two of four elements of A kept (one of two for tf32); sums run over kept products.
 
+    Ordered metadata promises ascending columns and changes no result.
+    """
     for form in ("mma.sp", "mma.sp::ordered_metadata"):
-        yield from _sparse_form(arch, sparse)
+        for shape, d, a, b, model, keep, flag in _sparse_rows(arch):
+            spec = _mma(arch, shape, d, a, b, d, model, flag)
+            yield replace(spec, name=spec.name.replace("mma.sync", f"{form}.sync", 1), family="mma.sp", keep=keep)
 
 
-def _sparse_form(arch: str, sparse: Callable[..., Spec]) -> Iterator[Spec]:
+def _sparse_rows(arch: str) -> Iterator[tuple[str, str, str, str, Model, tuple[int, int], str]]:
+    unit = UNITS[arch]
     for k in (16, 32):
         for d, a in (("f32", "f16"), ("f16", "f16"), ("f32", "bf16")):
-            yield sparse(f"m16n8k{k}", d, a, a, t_fdpa(UNITS[arch], a, d, k // 2), (2, 4))
-        model = t_fdpa(UNITS[arch], "tf32", "f32", k // 4)
-        yield sparse(f"m16n8k{k // 2}", "f32", "tf32", "tf32", model, (1, 2))
-        for a in ("s8", "u8"):
-            for b in ("s8", "u8"):
-                for flag in ("", "satfinite"):
-                    yield sparse(f"m16n8k{2 * k}", "s32", a, b, IntegerDot(bool(flag)), (2, 4), flag)
-        for a in ("s4", "u4"):
-            for b in ("s4", "u4"):
-                for flag in ("", "satfinite"):
-                    yield sparse(f"m16n8k{4 * k}", "s32", a, b, IntegerDot(bool(flag)), (4, 8), flag)
+            yield f"m16n8k{k}", d, a, a, t_fdpa(unit, a, d, k // 2), (2, 4), ""
+        yield f"m16n8k{k // 2}", "f32", "tf32", "tf32", t_fdpa(unit, "tf32", "f32", k // 4), (1, 2), ""
+        for bits, depth, keep in ((8, 2 * k, (2, 4)), (4, 4 * k, (4, 8))):
+            for a in (f"s{bits}", f"u{bits}"):
+                for b in (f"s{bits}", f"u{bits}"):
+                    for flag in ("", "satfinite"):
+                        yield f"m16n8k{depth}", "s32", a, b, IntegerDot(bool(flag)), keep, flag
     if int(arch[3:]) >= 89:
         for d in ("f32", "f16"):
             for a in FP8:
                 for b in FP8:
-                    yield sparse("m16n8k64", d, a, b, _fp8(arch, 32, d), (2, 4))
+                    yield "m16n8k64", d, a, b, _fp8(arch, 32, d), (2, 4), ""
 
 
 def _wgmma() -> Iterator[Spec]:
     unit = UNITS["sm_90"]
-    rows = [(8, "f32", "tf32", "tf32"), (16, "f32", "f16", "f16"), (16, "f16", "f16", "f16"), (16, "f32", "bf16", "bf16")]
+    rows = [
+        (8, "f32", "tf32", "tf32"),
+        (16, "f32", "f16", "f16"),
+        (16, "f16", "f16", "f16"),
+        (16, "f32", "bf16", "bf16"),
+    ]
     rows += [(32, d, a, b) for d in ("f32", "f16") for a in FP8 for b in FP8]
     for k, d, a, b in rows:
         model = t_fdpa(unit, a, d, k)

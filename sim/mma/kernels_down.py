@@ -24,7 +24,8 @@ from lutscape.sim.mma.kernels_fused import (
 def finish_down(total, e_dot, c, e_c, nb, F, F2, drop_far, d, t, i, j0):  # type: ignore[no-untyped-def]
     """Join product sums ``total * 2^(e_dot - F)`` with c and store RNE FP32 values.
 
-    Infinities and NaNs pass through the float64 steps. ``drop_far``: a finite c more than F + 1 binades below the larger exponent counts as zero.
+    Infinities and NaNs pass through the float64 steps. ``drop_far``: a finite c more than F + 1
+    binades below the larger exponent counts as zero.
     """
     for j in range(nb):
         low = max(np.int64(e_dot[j]), -600)

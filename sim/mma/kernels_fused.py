@@ -176,7 +176,26 @@ def round_row(v, nb, mantissa, emin, emax, mode, scratch, d, t, i, j0):  # type:
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def t_fdpa_narrow(  # type: ignore[no-untyped-def]
-    av, ae, bv, be, index, special_a, special_b, d, L, F, emin, e_zero, mantissa, out_emin, out_emax, mode, t0, t1, i0, i1
+    av,
+    ae,
+    bv,
+    be,
+    index,
+    special_a,
+    special_b,
+    d,
+    L,
+    F,
+    emin,
+    e_zero,
+    mantissa,
+    out_emin,
+    out_emax,
+    mode,
+    t0,
+    t1,
+    i0,
+    i1,
 ):
     """Chain T-FDPA chunks into ``d`` for tiles t0..t1 and rows i0..i1; float32 operands.
 
@@ -219,7 +238,26 @@ def t_fdpa_narrow(  # type: ignore[no-untyped-def]
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def t_fdpa_wide(  # type: ignore[no-untyped-def]
-    av, ae, bv, be, index, special_a, special_b, d, L, F, emin, e_zero, mantissa, out_emin, out_emax, mode, t0, t1, i0, i1
+    av,
+    ae,
+    bv,
+    be,
+    index,
+    special_a,
+    special_b,
+    d,
+    L,
+    F,
+    emin,
+    e_zero,
+    mantissa,
+    out_emin,
+    out_emax,
+    mode,
+    t0,
+    t1,
+    i0,
+    i1,
 ):
     """As :func:`t_fdpa_narrow` for any exponents and any F with ``4 (L + 1) 2^F < 2^53``; float64 terms."""
     K, N = av.shape[2], bv.shape[2]

@@ -86,9 +86,9 @@ class TFdpa(Model):
     def describe(self) -> str:
         return (
             f"Sums of {self.L} exact, unnormalised products and the accumulator. Every term is cut toward zero "
-            f"(sign-magnitude, no sticky bit) {self.F} fraction bits below the largest exponent, at least 2^{self.e_zero}; "
-            f"the cut terms are added exactly and rounded once, {self.rounding}. A zero result is +0; overflow is "
-            f"infinite also under RZ."
+            f"(sign-magnitude, no sticky bit) {self.F} fraction bits below the largest exponent, at least "
+            f"2^{self.e_zero}; the cut terms are added exactly and rounded once, {self.rounding}. A zero result is "
+            f"+0; overflow is infinite also under RZ."
         )
 
 
@@ -119,8 +119,9 @@ class GstFdpa(TFdpa):
     def describe(self) -> str:
         return (
             f"{self.L // self.G} groups of {self.G} products are summed exactly, multiplied by their scales (one per "
-            f"{self.block} k), then cut toward zero {self.F} bits below the largest scale exponent or the accumulator's "
-            f"(a group's own magnitude does not take part; zeros count as 2^{self.e_zero}), added and rounded {self.rounding}."
+            f"{self.block} k), then cut toward zero {self.F} bits below the largest scale exponent or the "
+            f"accumulator's (a group's own magnitude does not take part; zeros count as 2^{self.e_zero}), added and "
+            f"rounded {self.rounding}."
         )
 
 
@@ -152,9 +153,9 @@ class GtrFdpa(Model):
 
     def describe(self) -> str:
         return (
-            f"Of {self.L} products, even and odd k are cut toward zero at {self.F} bits and summed apart; both sums are "
-            f"floored at {self.F} bits and added. With c (dropped when finite and more than {self.F + 1} binades below) "
-            f"as TR-FDPA: floor at {self.F2} bits, RNE to FP32."
+            f"Of {self.L} products, even and odd k are cut toward zero at {self.F} bits and summed apart; both sums "
+            f"are floored at {self.F} bits and added. With c (dropped when finite and more than {self.F + 1} binades "
+            f"below) as TR-FDPA: floor at {self.F2} bits, RNE to FP32."
         )
 
 
@@ -166,7 +167,9 @@ class EFdpa(Model):
     symbol = "E-FDPA"
 
     def describe(self) -> str:
-        return f"{self.L} products and the accumulator are added exactly and rounded once, RNE to FP32; subnormals kept."
+        return (
+            f"{self.L} products and the accumulator are added exactly and rounded once, RNE to FP32; subnormals kept."
+        )
 
 
 @dataclass(frozen=True)
@@ -184,9 +187,9 @@ class FtzAddMul(Model):
 
     def describe(self) -> str:
         return (
-            f"Inputs below 2^{self.input_emin} and accumulators below 2^-126 count as +0. Products are rounded to FP32, "
-            f"{self.P} of them added pairwise, then added to the accumulator; every result is RNE with subnormals "
-            f"flushed to zero of their sign."
+            f"Inputs below 2^{self.input_emin} and accumulators below 2^-126 count as +0. Products are rounded to "
+            f"FP32, {self.P} of them added pairwise, then added to the accumulator; every result is RNE with "
+            f"subnormals flushed to zero of their sign."
         )
 
 
@@ -224,9 +227,9 @@ class HalfPairThenAdd(Model):
 
     def describe(self) -> str:
         return (
-            f"No FP8 unit: operands become fp16; the {self.K // 2} products with k mod 4 in {{0, 1}} are summed from zero, "
-            f"the other {self.K // 2} onto that ({self.step.symbol}, F={self.step.F}, {self.step.rounding}); the accumulator "
-            f"is added last, RNE to {self.step.rounding.target}."
+            f"No FP8 unit: operands become fp16; the {self.K // 2} products with k mod 4 in {{0, 1}} are summed from "
+            f"zero, the other {self.K // 2} onto that ({self.step.symbol}, F={self.step.F}, {self.step.rounding}); the "
+            f"accumulator is added last, RNE to {self.step.rounding.target}."
         )
 
 

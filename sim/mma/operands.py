@@ -102,5 +102,3 @@ def group_masks(value: np.ndarray, group: int, axis: int) -> np.ndarray:
     weights = (1 << np.arange(group, dtype=np.uint32)).reshape(group, *([1] * (value.ndim - axis - 1)))
     masks = ((value.reshape(shape) != 0) * weights).sum(axis + 1, dtype=np.uint32)
     return np.ascontiguousarray(masks)
-
-

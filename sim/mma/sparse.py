@@ -37,7 +37,9 @@ def row_index(
     if bool(wrong.any()):
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
         first = at[-1] // kept * group
-        raise UserError(f"metadata{list(at)} = {int(index[at])}: this element's group is columns {first} … {first + group - 1}")
+        raise UserError(
+            f"metadata{list(at)} = {int(index[at])}: this element's group is columns {first} … {first + group - 1}"
+        )
     index = np.broadcast_to(index, (*lead, *index.shape[-2:]))
     return np.ascontiguousarray(index).reshape(-1, *index.shape[-2:])
 

@@ -27,7 +27,9 @@ def terms(codes: list[int], name: str) -> list[tuple[Fraction, int] | None]:
     return out
 
 
-def trace(op: Instruction, i: int, j: int, A: np.ndarray, B: np.ndarray, C: np.ndarray | None, convert: bool = False) -> str:
+def trace(
+    op: Instruction, i: int, j: int, A: np.ndarray, B: np.ndarray, C: np.ndarray | None, convert: bool = False
+) -> str:
     """Return the text of :meth:`Instruction.trace`."""
     s, model = op.spec, op.spec.model
     if not isinstance(model, TFdpa) or isinstance(model, StFdpa | GstFdpa) or s.keep != (1, 1):
@@ -38,7 +40,11 @@ def trace(op: Instruction, i: int, j: int, A: np.ndarray, B: np.ndarray, C: np.n
     if not (0 <= i < A.shape[0] and 0 <= j < B.shape[1]):
         raise UserError(f"output ({i}, {j}) is outside {A.shape[0]} x {B.shape[1]}")
     a, b = to_codes(A[i : i + 1], s.a, convert, "A")[0], to_codes(B[:, j : j + 1], s.b, convert, "B")[:, 0]
-    one = np.zeros((1, 1), FORMATS[s.c].dtype) if C is None else to_codes(np.asarray(C)[i : i + 1, j : j + 1], s.c, convert, "C")
+    one = (
+        np.zeros((1, 1), FORMATS[s.c].dtype)
+        if C is None
+        else to_codes(np.asarray(C)[i : i + 1, j : j + 1], s.c, convert, "C")
+    )
     from lutscape.sim.mma.api import run
 
     lines = [f"{s.name} on {s.arch}, output ({i}, {j}): {model.symbol}, L={model.L}, F={model.F}, {model.rounding}"]
@@ -73,6 +79,8 @@ def _aligned(found: list[tuple[str, tuple[Fraction, int] | None]], model: TFdpa)
         lost = value - cut * unit
         total += cut
         if value:
-            lines.append(f"  {name:>5}  e={e:>5}  {float(value):>+24.17g}  -> {cut:>+13d} units  lost {float(lost):+.6g}")
+            lines.append(
+                f"  {name:>5}  e={e:>5}  {float(value):>+24.17g}  -> {cut:>+13d} units  lost {float(lost):+.6g}"
+            )
     lines.append(f"  {'sum':>5}  {total} units = {float(total * unit):.17g}")
     return lines

@@ -158,7 +158,16 @@ def fma_chain(model: models.FmaChain, a: np.ndarray, b: np.ndarray, c: np.ndarra
 
     kind = np.dtype(np.float64 if model.format == "fp64" else np.float32)
     av, bv, d = a.view(kind), b.view(kind), c.copy().view(kind)
-    deal(lambda *r: kernels.fma_chain(av, bv, d, *r), a.shape[0], a.shape[1], d.size * a.shape[2])
+    macs = d.size * a.shape[2]
+    if model.rounding == "RNE":
+        deal(lambda *r: kernels.fma_chain(av, bv, d, *r), a.shape[0], a.shape[1], macs)
+    else:
+        from lutscape.sim.mma import directed
+
+        hard = np.zeros(d.shape, np.bool_)
+        mode = directed.MODES[model.rounding]
+        deal(lambda *r: directed.chain(av, bv, d, mode, hard, *r), a.shape[0], a.shape[1], macs)
+        directed.finish(av, bv, c.view(kind), d, hard, model.rounding)
     nan = np.isnan(d)
     raw = d.view(c.dtype)
     if nan.any():

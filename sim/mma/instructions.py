@@ -157,9 +157,11 @@ def _dense(arch: str) -> Iterator[Spec]:
             yield plain("m16n8k16", d, "f16", d)
         for shape, a in (("m16n8k8", "bf16"), ("m16n8k16", "bf16"), ("m16n8k4", "tf32"), ("m16n8k8", "tf32")):
             yield plain(shape, "f32", a, "f32")
-        chain = FmaChain("fp64", "propagate" if level == 90 else "canonical")
+        nan = "propagate" if level == 90 else "canonical"
         for shape in ("m8n8k4", *(("m16n8k4", "m16n8k8", "m16n8k16") if level == 90 else ())):
-            yield _mma(arch, shape, "f64", "f64", "f64", "f64", chain)
+            for suffix, rounding in (("", "RNE"), (".rz", "RZ"), (".rm", "RD"), (".rp", "RU")):
+                spec = _mma(arch, shape, "f64", "f64", "f64", "f64", FmaChain("fp64", nan, rounding))
+                yield replace(spec, name=spec.name + suffix)
     if level >= 89:
         for k in (16, 32):
             for d in ("f32", "f16"):

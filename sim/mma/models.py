@@ -200,14 +200,16 @@ class FmaChain(Model):
     Attributes:
         format: fp64 or fp32.
         nan: ``propagate`` (first NaN operand, quieted) or ``canonical``.
+        rounding: RNE; RZ, RD or RU for fp64.
     """
 
     format: str
     nan: str = "canonical"
+    rounding: str = "RNE"
     symbol = "FMA"
 
     def describe(self) -> str:
-        return f"d = fma(a_k, b_k, d) for k ascending, RNE in {self.format}; NaN: {self.nan}."
+        return f"d = fma(a_k, b_k, d) for k ascending, {self.rounding} in {self.format}; NaN: {self.nan}."
 
 
 @dataclass(frozen=True)

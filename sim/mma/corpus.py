@@ -35,7 +35,7 @@ def cases(spec: Spec, family: str, tiles: int, seed: int) -> dict[str, np.ndarra
     formats = {"A": spec.a, "B": spec.b, "C": spec.c}
     out = {key: _codes(rng, formats[key], family, key, shapes[key]) for key in shapes}
     if family == "cancelling" and spec.a in FORMATS and spec.keep == (1, 1):
-        _cancel(rng, out, FORMATS[spec.b])
+        _cancel(rng, out, FORMATS[spec.a], FORMATS[spec.b])
     if spec.scale:
         blocks = spec.k // spec.block
         out["alpha"] = _scale_codes(rng, spec.scale, family, (tiles, spec.m, blocks))
@@ -77,6 +77,9 @@ def _codes(rng: np.random.Generator, name: str, family: str, role: str, shape: t
             return np.where(zero, f.dtype.type(0), _powers(rng, f, shape, f.emin - f.mantissa_bits, f.emin + 2))
         half = max(f.emin, -75)
         low = _powers(rng, f, shape, max(half, f.emin - f.mantissa_bits), half + 16)
+        power = rng.integers(max(half - 10, f.emin - f.mantissa_bits), half + 12, shape)
+        exact = encode(np.ldexp(rng.choice([-1.0, 1.0], shape), power), f)
+        low = np.where(np.arange(len(low))[:, None, None] % 2 == 1, exact, low)
         return np.where(rng.random(shape) < 0.3, _random_sign_zero(rng, f, shape), low)
     return _specials(rng, f, shape)
 
@@ -118,14 +121,23 @@ def _specials(rng: np.random.Generator, f: BinaryFormat, shape: tuple[int, ...])
     return np.where(rng.random(shape) < 1 / 30, rng.choice(np.array(pool, f.dtype), shape), codes)
 
 
-def _cancel(rng: np.random.Generator, out: dict[str, np.ndarray], f: BinaryFormat) -> None:
-    """Make half of the products cancel in pairs: equal a, opposite b, at random positions of k."""
+def _cancel(rng: np.random.Generator, out: dict[str, np.ndarray], fa: BinaryFormat, f: BinaryFormat) -> None:
+    """Make half of the products cancel in pairs: equal a, opposite b, at random positions of k.
+
+    In every other tile the pairs are powers of two, up to 30 binades above the rest, so that what is left shows
+    how many bits the sum kept.
+    """
     a, b = out["A"], out["B"]
     k = a.shape[2]
     order = rng.permutation(k)
     pairs = order[: k // 4 * 2].reshape(-1, 2)
     sign = f.dtype.type(1 << (f.width - 1 if f.bits >= 8 else f.bits - 1))
+    top = min(15, int(np.frexp(f.max_value)[1]) - 1, int(np.frexp(fa.max_value)[1]) - 1)
     for x, y in pairs:
+        for z, form, shape in ((a[1::2, :, x], fa, a[1::2, :, x].shape), (b[1::2, x, :], f, b[1::2, x, :].shape)):
+            z[:] = encode(
+                np.ldexp(1.0, np.broadcast_to(rng.integers(0, top, (shape[0], 1), endpoint=True), shape)), form
+            )
         a[:, :, y] = a[:, :, x]
         b[:, y, :] = b[:, x, :] ^ sign
     if f.specials == "fnuz":  # -0 is NaN there

@@ -33,7 +33,7 @@ def Custom(
         rounding: ``RNE|RZ|RD|RU`` - ``FP32|FP16|BF16|E8M13``.
         input: operand format of at most 16 bits, or tf32; ``e4m3,e5m2`` for unequal operands.
         output: accumulator format; the rounding's by default.
-        e_zero: exponent of zero terms; ``-108 - F`` (FP32) or ``4 - F`` (FP16) by default.
+        e_zero: exponent of zero terms; ``-108 - F`` (FP32) or ``4 - F`` (FP16) by default, at most the format's emin.
 
     Raises:
         UserError: a parameter out of range.
@@ -52,7 +52,7 @@ def Custom(
     form = output or target.format
     if form != target.format:
         raise UserError(f"output {form!r} cannot hold {target}; it is {target.format!r}")
-    floor = e_zero if e_zero is not None else (4 - F if form == "fp16" else -108 - F)
+    floor = min(4 - F if form == "fp16" else -108 - F, FORMATS[form].emin) if e_zero is None else e_zero
     if not -400 <= floor <= FORMATS[form].emin:
         raise UserError(f"e_zero is -400 … {FORMATS[form].emin} (least exponent of {form}), got {floor}")
     spec = Spec(

@@ -46,9 +46,7 @@ def test_near_cancellation(x: int, y: int, shift: int, negative: bool) -> None:
         assert kernel(a, b, c, mode) == fma_exact(a, b, c, mode)
 
 
-@pytest.mark.parametrize(
-    ("mode", "expected"), [("RZ", 1.0), ("RD", 1.0), ("RU", 1 + 2**-52)]
-)
+@pytest.mark.parametrize(("mode", "expected"), [("RZ", 1.0), ("RD", 1.0), ("RU", 1 + 2**-52)])
 def test_a_tiny_product_moves_the_sum_only_upwards(mode: str, expected: float) -> None:
     assert kernel(2.0**-100, 1.0, 1.0, mode) == expected
     assert kernel(-(2.0**-100), 1.0, -1.0, mode) == -{"RZ": 1.0, "RD": 1 + 2**-52, "RU": 1.0}[mode]

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lutscape.hw.formats.binary import values
 from lutscape.sim.mma import models
 from lutscape.sim.mma.api import run
 from lutscape.sim.mma.corpus import FAMILIES, cases
@@ -177,7 +178,7 @@ def test_narrow_and_wide_kernels_agree() -> None:
         results = []
         for wide in (False, True):
             left, right = (operands.Operand(o.value, o.exponent, not wide, o.special) for o in (a, b))
-            d = x["C"].view(np.float32).astype(np.float64)
+            d = values(x["C"], "fp32")
             engine.t_fdpa(spec.model, left, right, d, -126)
             results.append(d.view(np.uint64)[~np.isnan(d)])
         np.testing.assert_array_equal(*results)

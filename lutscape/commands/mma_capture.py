@@ -65,6 +65,7 @@ def capture(
                 build.compile_harness(folder, compiler, capability)
                 tick("running", 0, 1)
                 build.run_harness(folder)
+                build.disassemble(folder, compiler)
                 arrays, metadata = bundle.collect(folder)
     if compact:
         arrays, metadata = compacted(arrays, metadata)

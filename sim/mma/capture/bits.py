@@ -109,8 +109,8 @@ def nan_codes(fmt: str) -> list[int]:
 
 def random_bits(rng: np.random.Generator, fmt: str, shape: tuple[int, ...]) -> Bits:
     """Return uniformly random codes of the whole storage word (s4, u4: four bits)."""
-    codes = rng.integers(0, 2**BITS[fmt] if BITS[fmt] in (4,) else 256 ** storage(fmt).itemsize, shape, np.uint64, False)
-    return codes.astype(storage(fmt))
+    width = 4 if BITS[fmt] == 4 else 8 * storage(fmt).itemsize
+    return rng.integers(0, 2**width - 1, shape, np.uint64, endpoint=True).astype(storage(fmt))
 
 
 def random_finite(rng: np.random.Generator, fmt: str, shape: tuple[int, ...]) -> Bits:

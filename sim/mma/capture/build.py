@@ -67,6 +67,13 @@ def compile_harness(folder: Path, nvcc: str, capability: int) -> None:
         raise UserError(f"{nvcc} failed for sm_{capability}: {(errors or lines or ['no message'])[0].strip()}")
 
 
+def disassemble(folder: Path, nvcc: str) -> None:
+    """Write ``folder/sass.txt`` if cuobjdump lies beside the compiler or on PATH."""
+    tool = shutil.which("cuobjdump", path=str(Path(nvcc).resolve().parent)) or shutil.which("cuobjdump")
+    if tool:
+        (folder / "sass.txt").write_text(_run([tool, "--dump-sass", "harness"], folder, "cuobjdump").stdout)
+
+
 def run_harness(folder: Path) -> None:
     """Run ``folder/harness``: operands.bin to results.bin and device.json."""
     done = _run([str(folder / "harness"), "operands.bin", "results.bin", "device.json"], folder, "harness")

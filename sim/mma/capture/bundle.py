@@ -3,7 +3,8 @@
 ``emit`` writes ``harness.cu``, ``instructions.inc``, ``operands.bin`` (what the harness reads),
 ``cases.npz`` (the same operands under their final keys), ``manifest.json`` and ``run.sh``. Running
 ``sh run.sh`` there, with nvcc and a driver but no Python, adds ``results.bin`` and ``device.json``;
-``collect`` then returns all arrays with D.
+``collect`` then returns all arrays with D. Where cuobjdump is there too, ``sass.txt`` tells which
+machine instructions ran.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import struct
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +27,7 @@ from lutscape.sim.mma.capture.bits import pack_rows, storage
 from lutscape.sim.mma.capture.build import nvcc_flags
 from lutscape.sim.mma.capture.instructions import Instruction, table
 from lutscape.sim.mma.capture.operands import SEED, Case, draw, metadata_registers
+from lutscape.sim.mma.capture.sass import opcodes
 
 SCHEMA = 1
 _HEADER = struct.Struct("<120sII")
@@ -63,7 +66,7 @@ def emit(folder: Path, rows: Sequence[Instruction], capability: int, tiles: int 
                 parts = {"A": case.a, "B": case.b, "C": case.c, "E": case.e}
                 arrays |= {f"{row.name}/{name}/{x}": part for x, part in parts.items() if part is not None}
             listing[row.name] = {name: len(case.a) for name, case in cases.items()}
-    np.savez(folder / "cases.npz", **arrays)
+    _write_npz(folder / "cases.npz", arrays, zipfile.ZIP_STORED)
     manifest = {
         "schema": SCHEMA,
         "arch": f"sm_{capability}",
@@ -74,10 +77,11 @@ def emit(folder: Path, rows: Sequence[Instruction], capability: int, tiles: int 
     }
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
     (folder / "run.sh").write_text(
-        "#!/bin/sh\n# Build and run the capture on a machine with nvcc and the GPU; then: lutscape mma capture --collect\n"
+        "#!/bin/sh\n# Build and run on a machine with nvcc and the GPU; then: lutscape mma capture --collect\n"
         'set -e\ncd "$(dirname "$0")"\n'
         f'"${{NVCC:-nvcc}}" {" ".join(nvcc_flags(capability))} harness.cu -o harness -ldl\n'
         "./harness operands.bin results.bin device.json\n"
+        "if command -v cuobjdump >/dev/null; then cuobjdump --dump-sass harness > sass.txt; fi\n"
     )
 
 
@@ -121,7 +125,10 @@ def collect(folder: Path) -> tuple[Arrays, dict[str, Any]]:
     if at != len(data):
         raise UserError(f"{results}: {len(data)} bytes, {at} expected; operands of another --emit?")
     date = datetime.fromtimestamp(results.stat().st_mtime, UTC).strftime("%Y-%m-%d")
-    return arrays, {**manifest, "device": device, "date": date, "layout": LAYOUT}
+    metadata = {**manifest, "device": device, "date": date, "layout": LAYOUT}
+    if (folder / "sass.txt").is_file():
+        metadata["sass"] = opcodes((folder / "sass.txt").read_text(errors="replace"), list(manifest["instructions"]))
+    return arrays, metadata
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -140,14 +147,23 @@ def write(path: Path, arrays: Arrays, metadata: dict[str, Any]) -> None:
     """Write FILE.npz and FILE.json beside it, each under a temporary name first."""
     part, sidecar = path.with_name(path.name + ".part"), path.with_suffix(".json")
     try:
-        with open(part, "wb") as out:
-            np.savez_compressed(out, **arrays)
+        _write_npz(part, arrays, zipfile.ZIP_DEFLATED)
         os.replace(part, path)
         part.write_text(json.dumps(metadata, indent=1) + "\n")
         os.replace(part, sidecar)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot write: {error.strerror}") from None
+
+
+def _write_npz(path: Path, arrays: Arrays, compression: int) -> None:
+    """Write an npz whose bytes depend on the arrays only (numpy's own carries the time of day)."""
+    with zipfile.ZipFile(path, "w", compression, compresslevel=9) as archive:
+        for key, array in arrays.items():
+            member = zipfile.ZipInfo(key + ".npy")  # dated 1980
+            member.compress_type = compression
+            with archive.open(member, "w", force_zip64=False) as out:
+                np.lib.format.write_array(out, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
 
 
 def counts(arrays: Arrays) -> dict[str, tuple[int, int]]:

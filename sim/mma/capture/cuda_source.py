@@ -72,17 +72,20 @@ def _wgmma(row: Instruction) -> str:
     n_d = row.m * row.n // 128 * BITS[row.d] // 32
     a = f"%{n_d}" if row.a_shared else _list(n_d, 4)
     b = n_d + (1 if row.a_shared else 4)
+    metadata = f", %{b + 2}, 0x0" if row.sparse else ""
     scales = "" if row.integer else f", {row.scale_a}, {row.scale_b}"
     if row.a in ("f16", "bf16"):  # transposes: A only where it is in shared memory; both are K-major
         scales += ", 0, 0" if row.a_shared else ", 0"
-    text = f"{row.ptx} {_list(0, n_d)}, {a}, %{b}, p{scales};"
+    text = f"{row.ptx} {_list(0, n_d)}, {a}, %{b}{metadata}, p{scales};"
     letter = _REGISTER[row.d][1]
+    last = ', "r"(e)' if row.sparse else ""
     inputs = ['"l"(a_desc)'] if row.a_shared else [_operands("r", "a", 4)]
     return (
-        "  __device__ static void issue(const uint32_t* a, uint64_t a_desc, uint64_t b_desc, AccD* d) {\n"
+        "  __device__ static void issue(const uint32_t* a, uint64_t a_desc, uint64_t b_desc, AccD* d, "
+        "uint32_t e) {\n"
         f'    asm volatile("{{ .reg .pred p; setp.ne.b32 p, %{b + 1}, 0; wgmma.fence.sync.aligned; "\n'
         f'        "{text} "\n'
         '        "wgmma.commit_group.sync.aligned; wgmma.wait_group.sync.aligned 0; }"\n'
         f"        : {_operands('+' + letter, 'd', n_d)}\n"
-        f'        : {", ".join(inputs)}, "l"(b_desc), "r"({row.scale_d}) : "memory");\n  }}'
+        f'        : {", ".join(inputs)}, "l"(b_desc), "r"({row.scale_d}){last} : "memory");\n  }}'
     )

@@ -207,7 +207,8 @@ def output_rounding(g: Draw) -> Operands:
 def zero_exponent(g: Draw) -> Operands:
     """C = 0 and products near the smallest that D holds, beside zero products of huge factors.
 
-    Odd tiles: one product on or between the smallest steps of D, less one 1 to 26 binades below.
+    Three tiles of four: one product on or between the smallest steps of D, and one 1 to 26 binades
+    below, which decides the rounding unless it is cut away.
     """
     low = max(g.fa.tiny + g.fb.tiny, g.fd.tiny - 8)
     exponent = g.integers(low, max(low + 4, g.fd.emin + 4), (g.tiles, g.m, 1)) + g.integers(-9, 0, g.shape_a)
@@ -215,16 +216,17 @@ def zero_exponent(g: Draw) -> Operands:
     a = g.scaled(g.fa, np.maximum(exponent - half_b, g.fa.tiny))
     b = g.scaled(g.fb, np.broadcast_to(half_b, (g.tiles, 1, g.terms)) - g.integers(0, 1, g.shape_b))
     present = g.pick(0.5, (g.tiles, 1, g.terms))
-    present[1::2] = False
+    present[np.arange(g.tiles) % 4 > 0] = False
     zero_b = g.rng.choice([2.0**g.fb.emax, 1.0, 0.0, -1.0], g.shape_b)
     a, b = np.where(present, a, 0.0 * g.sign(g.shape_a)), np.where(present, b, zero_b)
     for tile in range(g.tiles):
         p, q = g.rng.permutation(g.terms)[:2]
-        if tile % 2 == 0:  # a pair that almost cancels
+        if tile % 4 == 0:  # a pair that almost cancels
             b[tile, :, q] = b[tile, :, p]
             a[tile, :, q] = -a[tile, :, p] * g.rng.choice([1.0, 0.5, 0.75], g.m)
             continue
-        step, gap = max(g.fd.tiny, low), g.integers(1, 26, (g.m,))
+        near = (20, 25) if g.fd.emin > -100 else (6, 12)  # where aligning to 2^-21 or 2^-133 shows
+        step, gap = max(g.fd.tiny, low), g.integers(*((1, 26), near)[tile // 4 % 2 ^ 1], (g.m,))
         b[tile, :, p] = 2.0 ** (split := max(step // 2, g.fb.tiny))
         a[tile, :, p] = g.rng.choice([0.5, 1.0, 1.5, 2.0, 3.0, 64.0, 512.0], g.m) * 2.0 ** (step - split)
         b[tile, :, q] = 2.0 ** (split := max((step - 26) // 2, g.fb.tiny))
@@ -248,7 +250,8 @@ def overflow(g: Draw) -> Operands:
             a[tile, :, q], b[tile, :, q] = -a[tile, :, p], b[tile, :, p]
     largest = (2 - 2.0**-g.fc.mantissa) * 2.0**g.fc.emax
     ends = largest - np.ldexp(g.integers(0, 3, g.shape_c).astype(float), g.fc.emax - g.fc.mantissa)
-    c = np.where(g.pick(0.5, g.shape_c), g.sign(g.shape_c) * ends, g.scaled(g.fc, g.fc.emax - g.integers(0, 40, g.shape_c)))
+    large = g.scaled(g.fc, g.fc.emax - g.integers(0, 40, g.shape_c))
+    c = np.where(g.pick(0.5, g.shape_c), g.sign(g.shape_c) * ends, large)
     return g.codes(a, b, np.where(g.pick(0.2, g.shape_c), 0.0, c))
 
 

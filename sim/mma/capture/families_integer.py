@@ -125,7 +125,7 @@ def _binary(density_a: float, density_b: float, c_low: int, c_high: int) -> Call
 
 def _complement(g: Draw) -> Operands:
     """Rows of B equal to rows of A or to their complement: 0 or all bits count."""
-    a, b, c = _binary(0.5, 0.5, -9, 9)(g)
+    a, _, c = _binary(0.5, 0.5, -9, 9)(g)
     rows = g.within(0, g.m - 1, (g.n,))
     flip = g.rng.choice(np.array([0, 255], np.uint8), (g.tiles, g.n, 1))
     return a, a[:, rows] ^ flip, c

@@ -4,7 +4,7 @@
 //
 // OPERANDS: records of a 128-byte header (name, zero padded to 120; uint32 tiles; uint32 unused)
 // and the arrays A (tiles, M, row of A), B (tiles, N, row of B), C (tiles, M, N) and, for sparse
-// instructions, E (tiles, 32 lanes) uint32, the metadata register of each lane.
+// instructions, E (tiles, 32 or 128 lanes) uint32, the metadata register of each lane.
 // RESULTS: the same headers, each followed by D (tiles, M, N). All little-endian raw bits, packed.
 //
 // Fragments (lane = 4g + t): one rule serves every type. Register r of A holds unit t of the
@@ -100,30 +100,33 @@ __global__ void quad_tile(Arrays x) {
     for (int i = 0; i < 2 * I::D_BYTES; ++i) memcpy(x.d + tile * 64 * I::D_BYTES + at(i, I::D_BYTES), d + i, 4);
 }
 
-// Copy rows of 32 bytes to shared memory as wgmma's unswizzled K-major layout: core matrices of
-// 8 rows x 16 bytes, 128 bytes apart along K (leading offset), 256 along the rows (stride offset).
+// Copy rows to shared memory as wgmma's unswizzled K-major layout: core matrices of 8 rows x 16
+// bytes, 128 bytes apart along K (leading offset), eight rows apart along M or N (stride offset).
+template <int ROW_BYTES>
 __device__ void stage(uint8_t* shared, const uint8_t* rows, int count) {
-  for (int i = threadIdx.x; i < count * 2; i += blockDim.x) {
-    const int row = i / 2, half = i % 2;
-    *reinterpret_cast<uint4*>(shared + row / 8 * 256 + half * 128 + row % 8 * 16) =
-        *reinterpret_cast<const uint4*>(rows + row * 32 + half * 16);
+  constexpr int chunks = ROW_BYTES / 16;
+  for (int i = threadIdx.x; i < count * chunks; i += blockDim.x) {
+    const int row = i / chunks, chunk = i % chunks;
+    *reinterpret_cast<uint4*>(shared + row / 8 * 8 * ROW_BYTES + chunk * 128 + row % 8 * 16) =
+        *reinterpret_cast<const uint4*>(rows + row * ROW_BYTES + chunk * 16);
   }
 }
 
+template <int ROW_BYTES>
 __device__ uint64_t descriptor(const void* shared) {
   const uint64_t address = __cvta_generic_to_shared(shared);
-  return (address & 0x3FFFF) >> 4 | uint64_t(128 >> 4) << 16 | uint64_t(256 >> 4) << 32;
+  return (address & 0x3FFFF) >> 4 | uint64_t(128 >> 4) << 16 | uint64_t(8 * ROW_BYTES >> 4) << 32;
 }
 
 template <class I>
 __global__ void __launch_bounds__(128) wgmma_tile(Arrays x) {  // four warps per tile, 16 rows each
 #ifdef __CUDA_ARCH_FEAT_SM90_ALL
-  static_assert(I::A_ROW == 32 && I::B_ROW == 32, "wgmma reads 32 bytes of each row");
-  __shared__ alignas(128) uint8_t a_shared[64 * 32], b_shared[I::N * 32];
+  static_assert(I::A_ROW == 32, "wgmma takes 32 stored bytes of each row of A");
+  __shared__ alignas(128) uint8_t a_shared[64 * 32], b_shared[I::N * I::B_ROW];
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
   const size_t tile = blockIdx.x;
-  stage(b_shared, x.b + tile * I::N * 32, I::N);
-  if (I::A_SHARED) stage(a_shared, x.a + tile * 64 * 32, 64);
+  stage<I::B_ROW>(b_shared, x.b + tile * I::N * I::B_ROW, I::N);
+  if (I::A_SHARED) stage<32>(a_shared, x.a + tile * 64 * 32, 64);
   uint32_t a[4];
   typename I::AccD d[I::N / 2];
   load_operand<uint32_t, 16, 32>(a, x.a + (tile * 64 + warp * 16) * 32, g, t);
@@ -133,7 +136,7 @@ __global__ void __launch_bounds__(128) wgmma_tile(Arrays x) {  // four warps per
       g, t, [&](int r, int at) { d[r] = *reinterpret_cast<const typename I::AccD*>(c_tile + at); });
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
   __syncthreads();
-  I::issue(a, descriptor(a_shared), descriptor(b_shared), d);
+  I::issue(a, descriptor<32>(a_shared), descriptor<I::B_ROW>(b_shared), d, I::SPARSE ? x.e[tile * 128 + threadIdx.x] : 0);
   each_accumulator<typename I::AccD, 16, I::N, I::D_BYTES>(
       g, t, [&](int r, int at) { *reinterpret_cast<typename I::AccD*>(d_tile + at) = d[r]; });
 #endif
@@ -147,7 +150,7 @@ struct Entry {
 
 #define ENTRY(I, KERNEL, NAME)                                                                             \
   {NAME, size_t(I::M) * I::A_ROW, size_t(I::N) * I::B_ROW, size_t(I::M) * I::N * I::C_BYTES,               \
-   I::SPARSE ? 128u : 0u, size_t(I::M) * I::N * I::D_BYTES,                                                \
+   I::SPARSE ? I::M / 16 * 128u : 0u, size_t(I::M) * I::N * I::D_BYTES,                                                \
    [](Arrays x, unsigned tiles) { KERNEL<I><<<tiles, #KERNEL[0] == 'w' ? 128 : 32>>>(x); }},
 static const Entry entries[] = {INSTRUCTIONS(ENTRY)};
 

@@ -9,10 +9,11 @@ A key is the PTX name, or that name with options after ``#``, comma separated:
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
+from typing import Any
 
 from lutscape.hw.errors import UserError, nearest
 
@@ -21,6 +22,11 @@ BITS = {
     "e4m3": 8, "e5m2": 8, "s8": 8, "u8": 8, "s4": 4, "u4": 4, "b1": 1,
 }  # fmt: skip
 FP8 = ("e4m3", "e5m2")
+Options = Mapping[str, Any]
+NONE: Options = {}
+SHARED: Options = {"a_shared": True}
+NO_C: Options = {"scale_d": 0}
+SPARSE: Options = {"sparse": True}
 
 
 @dataclass(frozen=True)
@@ -132,11 +138,13 @@ def _warp_sparse() -> Iterator[Instruction]:
                         yield from _sparse(shape, "s32", a, b, sat=sat)
 
 
-def _wgmma(n: int, k: int, d: str, a: str, b: str, tail: str = "", **options: int) -> Instruction:
-    name = f"wgmma.mma_async.sync.aligned.m64n{n}k{k}.{d}.{a}.{b}{tail}"
-    key = ",".join("a=shared" if o == "a_shared" else f"{o}={v}" for o, v in options.items())
+def _wgmma(n: int, k: int, d: str, a: str, b: str, *, tail: str = "", options: Options = NONE) -> Instruction:
+    sparse = "sparse" in options
+    name = f"wgmma.mma_async{'.sp' if sparse else ''}.sync.aligned.m64n{n}k{k}.{d}.{a}.{b}{tail}"
+    shown = {"a_shared": "a=shared", "sparse": ""}
+    key = ",".join(filter(None, (shown.get(o, f"{o}={v}") for o, v in options.items())))
     row = Instruction(f"{name}#{key}" if key else name, "wgmma", 64, n, k, a, b, d, d, 90)
-    return Instruction(**{**vars(row), **options})
+    return replace(row, **options)
 
 
 def _warpgroup() -> Iterator[Instruction]:
@@ -146,17 +154,23 @@ def _warpgroup() -> Iterator[Instruction]:
     for row in floats:
         for n in (8, 16, 64, 256):
             yield _wgmma(n, *row)
-        for options in ({"a_shared": 1}, {"scale_d": 0}, {"scale_a": -1}, {"scale_b": -1}):
-            yield _wgmma(8, *row, **options)
+        for options in (SHARED, NO_C, {"scale_a": -1}, {"scale_b": -1}):
+            yield _wgmma(8, *row, options=options)
     for a in ("s8", "u8"):
         for b in ("s8", "u8"):
             for tail in ("", ".satfinite"):
                 for n in (8, 256) if tail else (8, 16, 64, 256):
-                    yield _wgmma(n, 32, "s32", a, b, tail)
-        yield _wgmma(8, 32, "s32", a, a, a_shared=1)
-        yield _wgmma(8, 32, "s32", a, a, scale_d=0)
+                    yield _wgmma(n, 32, "s32", a, b, tail=tail)
+        yield _wgmma(8, 32, "s32", a, a, options=SHARED)
+        yield _wgmma(8, 32, "s32", a, a, options=NO_C)
     for n in (8, 256):
-        yield _wgmma(n, 256, "s32", "b1", "b1", ".and.popc")
+        yield _wgmma(n, 256, "s32", "b1", "b1", tail=".and.popc")
+    for k, d, a, b in floats:
+        for n in (8, 64) if a == b else (8,):
+            yield _wgmma(n, 2 * k, d, a, b, options=SPARSE)
+    for a in ("s8", "u8"):
+        for b in ("s8", "u8"):
+            yield _wgmma(8, 64, "s32", a, b, options=SPARSE)
 
 
 @cache

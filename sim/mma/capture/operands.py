@@ -34,7 +34,7 @@ class Case:
 def case_names(row: Instruction) -> list[str]:
     """Return the cases of an instruction: its families, ``unordered`` metadata, ``mixed``."""
     names = list((integers if row.integer else floats).families(row.a))
-    if row.sparse and row.group == 4 and "ordered" not in row.name:
+    if row.sparse and row.group == 4 and row.kind == "mma" and "ordered" not in row.name:
         names.append("unordered")
     return [*names, "mixed"]
 
@@ -84,21 +84,23 @@ def _sparse(row: Instruction, dense: Case, rng: np.random.Generator, unordered: 
 
 
 def _mixed(row: Instruction, cases: list[Case], tiles: int | None) -> Case:
-    """All families in few tiles: rows of A and C from some, columns of B from the same ones.
+    """All families in few tiles: rows of A and C, and columns of B, taken from several of them.
 
-    A tile takes ``width`` families, M/width rows and N/width columns each, and repeats its columns
-    every 40, which keeps a committed file of N = 256 small.
+    With M = 8 or 16 a tile takes four families, M/4 rows and N/4 columns of each; with M = 64 its
+    rows come from all families, its columns from N of them. Columns repeat every 40, which keeps a
+    committed file of N = 256 small. Tiles go on until every family had a column.
     """
-    width = min(len(cases), max(1, row.n // 2))
-    count = min(tiles or 99, -(-len(cases) // width))
-    source = np.arange(row.n) % min(row.n, 40)
-    by_row = np.arange(row.m) * width // row.m
-    by_column = source * width // min(row.n, 40)
+    distinct = min(row.n, 40)
+    source = np.arange(row.n) % distinct
+    width = 4 if row.m < 64 else len(cases)  # families among the rows of a tile
+    columns = min(width, distinct)  # and among its columns
+    count = min(tiles or 99, -(-len(cases) // columns))
+    by_row, by_column = np.arange(row.m) * width // row.m, source * columns // distinct
     out = Case(*(np.empty((count, *x.shape[1:]), x.dtype) for x in (cases[0].a, cases[0].b, cases[0].c)))
     if row.sparse and cases[0].e is not None:
         out.e = np.empty((count, *cases[0].e.shape[1:]), np.uint8)
     for tile in range(count):
-        chosen = [cases[(tile * width + i) % len(cases)] for i in range(width)]
+        chosen = [cases[(tile * columns + i) % len(cases)] for i in range(width)]
         at = tile % len(chosen[0].a)
         for m in range(row.m):
             case = chosen[by_row[m]]
@@ -111,7 +113,7 @@ def _mixed(row: Instruction, cases: list[Case], tiles: int | None) -> Case:
 
 
 def metadata_registers(row: Instruction, e: Bits) -> np.ndarray:
-    """Return the metadata register of each lane, (tiles, 32) uint32, sparsity selector 0.
+    """Return the metadata register of each lane, (tiles, 32 or, for wgmma, 128), sparsity selector 0.
 
     Each group of a row is a nibble: two 2-bit indices, the first stored element's low (tf32: 0xE
     or 0x4). Four lanes g share rows g and g + 8 in one of three ways, by K and format:
@@ -119,8 +121,8 @@ def metadata_registers(row: Instruction, e: Bits) -> np.ndarray:
     half word   lane 4g + 0 (and + 1 for the second 16-bit half of the row): row g low, row g + 8 high
     word        lane 4g + 0: row g, lane 4g + 1: row g + 8; lanes + 2 and + 3: the row's second word
     """
-    tiles = len(e)
-    inside = e.reshape(tiles, row.m, row.k // row.group, -1) % row.group
+    warps = len(e) * row.m // 16  # 16 rows each
+    inside = e.reshape(warps, 16, row.k // row.group, -1) % row.group
     if row.group == 2:
         nibbles = np.where(inside[..., 0] == 1, 0xE, 0x4)
     else:
@@ -128,7 +130,7 @@ def metadata_registers(row: Instruction, e: Bits) -> np.ndarray:
         nibbles = index[..., 0] | index[..., 1] << 2
     nibbles = nibbles.astype(np.uint64)
     per_row = nibbles.shape[-1]  # 4, 8 or 16 nibbles: 16, 32 or 64 bits of a row
-    words = np.zeros((tiles, 8, 4), np.uint64)
+    words = np.zeros((warps, 8, 4), np.uint64)
     eight_bit = row.a not in ("f16", "bf16", "tf32")
 
     def bits(rows: slice, first: int, count: int) -> np.ndarray:
@@ -142,4 +144,4 @@ def metadata_registers(row: Instruction, e: Bits) -> np.ndarray:
         else:  # two rows a lane, four nibbles each; t % 2 chooses the row's second half
             first = 4 * (t % 2) if per_row == 8 else 0
             words[:, :, t] = bits(low, first, 4) | bits(high, first, 4) << np.uint64(16)
-    return words.reshape(tiles, 32).astype(np.uint32)
+    return words.reshape(len(e), -1).astype(np.uint32)

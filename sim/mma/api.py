@@ -14,7 +14,7 @@ from lutscape.hw.formats.integer import INTEGERS, integer_codes, integer_values
 from lutscape.sim.mma import engine, evidence, models, names
 from lutscape.sim.mma.convert import from_codes, to_codes
 from lutscape.sim.mma.instructions import Spec, architecture
-from lutscape.sim.mma.operands import operand, scaled
+from lutscape.sim.mma.operands import accumulators, operand, scaled
 from lutscape.sim.mma.sparse import row_index
 
 NAN_CODE = {"fp32": 0x7FFFFFFF, "fp16": 0x7FFF, "bf16": 0x7FFF}
@@ -197,7 +197,7 @@ def run(
     if isinstance(model, models.HalfPairThenAdd):
         return _half_pair(s, model, a, b, c, index)
     left, right = operand(a, s.a), operand(b, s.b)
-    d = values(c, s.c)
+    d = accumulators(c, s.c)
     emin = FORMATS[s.c].emin
     if isinstance(model, models.GstFdpa):
         assert alpha is not None
@@ -223,7 +223,9 @@ def to_raw(d: np.ndarray, name: str, nan: int) -> np.ndarray:
         raw = d.astype(np.float16).view(np.uint16)
     else:
         raw = encode(d, name)
-    raw[np.isnan(d)] = nan
+    wrong = np.isnan(d)
+    if wrong.any():
+        raw[wrong] = nan
     return raw
 
 
@@ -235,7 +237,7 @@ def _half_pair(
         name: values(np.arange(256, dtype=np.uint8), name).astype(np.float16).view(np.uint16) for name in (s.a, s.b)
     }
     left, right = operand(to_half[s.a][a], "fp16"), operand(to_half[s.b][b], "fp16")
-    d = values(c, s.c)
+    d = accumulators(c, s.c)
     kept = model.K
     order = np.arange(kept)
     order = np.concatenate([order[order % 4 < 2], order[order % 4 >= 2]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 
@@ -67,6 +68,11 @@ def t_fdpa(
     """
     from lutscape.sim.mma import kernels_fused as kernels
 
+    if index is None and _tall(a, b):
+        turned = _turned(d)
+        t_fdpa(model, _turned_operand(b), _turned_operand(a), turned, emin)
+        d[:] = turned.swapaxes(1, 2)
+        return
     tiles, rows, depth = a.value.shape
     chunks = -(-depth // model.L)
     special_a = np.zeros((tiles, rows, chunks), np.bool_)
@@ -87,6 +93,23 @@ def t_fdpa(
         ),
         tiles, rows, d.size * depth,
     )  # fmt: skip
+
+
+def _tall(a: Operand, b: Operand) -> bool:
+    """Return whether the transposed product has longer rows, which the kernels vectorise over.
+
+    T-FDPA treats both factors alike, so that transposing changes no bit.
+    """
+    rows, columns = a.value.shape[1], b.value.shape[2]
+    return columns < min(rows, 64) and a.value.shape[0] == b.value.shape[0]
+
+
+def _turned(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.swapaxes(1, 2))
+
+
+def _turned_operand(x: Operand) -> Operand:
+    return replace(x, value=_turned(x.value), exponent=_turned(x.exponent))
 
 
 def _any_chunk(flags: np.ndarray, length: int, chunks: int) -> np.ndarray:

@@ -37,7 +37,7 @@ def finish_down(total, e_dot, c, e_c, nb, F, F2, drop_far, d, t, i, j0):  # type
         v = (dot + add * two_to(F2 + 1 - F)) * two_to(top - F2 - 1)
         e = min(max(exponent_of(v), -126), 900)
         v = np.floor(v * two_to(F2 - e)) * two_to(e - F2)
-        d[t, i, j0 + j] = np.float64(np.float32(v))
+        d[t, i, np.uint64(j0 + j)] = np.float64(np.float32(v))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -46,7 +46,7 @@ def tr_fdpa(av, ae, bv, be, index, special, d, L, F, F2, t0, t1, i0, i1):  # typ
     K, N = av.shape[2], bv.shape[2]
     e_c, e_dot = np.empty(COLUMNS, np.int16), np.empty(COLUMNS, np.int16)
     c, total, exact = np.empty(COLUMNS), np.empty(COLUMNS), np.empty(COLUMNS)
-    exact_bits, zero = exact.view(np.int64), np.zeros(COLUMNS)
+    zero = np.zeros(COLUMNS)
     for t in range(t0, t1):
         for j0 in range(0, N, COLUMNS):
             nb = min(COLUMNS, N - j0)
@@ -56,7 +56,7 @@ def tr_fdpa(av, ae, bv, be, index, special, d, L, F, F2, t0, t1, i0, i1):  # typ
                     load_accumulators(d, t, i, j0, nb, -126, -126, c, e_c)
                     e_dot[:nb] = 2 * NOTHING
                     raise_exponents(ae, be, index, t, i, k0, k1, 1, j0, nb, e_dot)
-                    power_of_two(e_dot, nb, -1, F, -1022, 1023, exact_bits)
+                    power_of_two(e_dot, nb, F, exact)
                     total[:nb] = 0.0
                     add_products_wide(av, bv, index, t, i, k0, k1, 1, j0, nb, exact, total)
                     if special:
@@ -71,7 +71,7 @@ def gtr_fdpa(av, ae, bv, be, index, special, d, L, F, F2, t0, t1, i0, i1):  # ty
     e_c = np.empty(COLUMNS, np.int16)
     even, odd = np.empty(COLUMNS, np.int16), np.empty(COLUMNS, np.int16)
     c, total, other, exact = np.empty(COLUMNS), np.empty(COLUMNS), np.empty(COLUMNS), np.empty(COLUMNS)
-    exact_bits, zero = exact.view(np.int64), np.zeros(COLUMNS)
+    zero = np.zeros(COLUMNS)
     for t in range(t0, t1):
         for j0 in range(0, N, COLUMNS):
             nb = min(COLUMNS, N - j0)
@@ -85,9 +85,9 @@ def gtr_fdpa(av, ae, bv, be, index, special, d, L, F, F2, t0, t1, i0, i1):  # ty
                     raise_exponents(ae, be, index, t, i, k0 + 1, k1, 2, j0, nb, odd)
                     total[:nb] = 0.0
                     other[:nb] = 0.0
-                    power_of_two(even, nb, -1, F, -1022, 1023, exact_bits)
+                    power_of_two(even, nb, F, exact)
                     add_products_wide(av, bv, index, t, i, k0, k1, 2, j0, nb, exact, total)
-                    power_of_two(odd, nb, -1, F, -1022, 1023, exact_bits)
+                    power_of_two(odd, nb, F, exact)
                     add_products_wide(av, bv, index, t, i, k0 + 1, k1, 2, j0, nb, exact, other)
                     for j in range(nb):
                         top = max(even[j], odd[j])

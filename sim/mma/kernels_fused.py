@@ -23,6 +23,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from lutscape.sim.mma.kernels_bits import bits_of, exponent_of, float_of, two_to
+
 NOTHING = -8192
 """Exponent of a zero operand; two of them still fit int16."""
 COLUMNS = 256
@@ -33,14 +35,11 @@ RNE, RZ, RD, RU = 0, 1, 2, 3
 @njit(nogil=True, cache=True, error_model="numpy")
 def load_accumulators(d, t, i, j0, nb, emin, e_zero, c, e_max):  # type: ignore[no-untyped-def]
     """Copy a row of accumulators to ``c`` (nb,) float64; start ``e_max`` (nb,) int16 from them."""
-    bits = c.view(np.int64)
     for j in range(nb):
-        c[j] = d[t, i, j0 + j]
-    for j in range(nb):
-        e = max(((bits[j] >> 52) & 0x7FF) - 1023, emin)
-        if c[j] == 0.0:
-            e = e_zero
-        e_max[j] = np.int16(max(e, e_zero))
+        x = d[t, i, np.uint64(j0 + j)]
+        e = max(exponent_of(x), emin)
+        c[j] = x
+        e_max[j] = np.int16(e_zero if x == 0.0 else max(e, e_zero))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -54,16 +53,16 @@ def raise_exponents(ae, be, index, t, i, k0, k1, step, j0, nb, e_max):  # type: 
         q2, q3 = index[it, ii, k + 2 * step], index[it, ii, k + 3 * step]
         a0, a1, a2, a3 = ae[t, i, k], ae[t, i, k + step], ae[t, i, k + 2 * step], ae[t, i, k + 3 * step]
         for j in range(nb):
-            x0 = np.int16(a0 + be[tb, q0, j0 + j])
-            x1 = np.int16(a1 + be[tb, q1, j0 + j])
-            x2 = np.int16(a2 + be[tb, q2, j0 + j])
-            x3 = np.int16(a3 + be[tb, q3, j0 + j])
+            x0 = np.int16(a0 + be[tb, q0, np.uint64(j0 + j)])
+            x1 = np.int16(a1 + be[tb, q1, np.uint64(j0 + j)])
+            x2 = np.int16(a2 + be[tb, q2, np.uint64(j0 + j)])
+            x3 = np.int16(a3 + be[tb, q3, np.uint64(j0 + j)])
             e_max[j] = max(e_max[j], max(max(x0, x1), max(x2, x3)))
         k += 4 * step
     while k < k1:
         q, a = index[it, ii, k], ae[t, i, k]
         for j in range(nb):
-            e_max[j] = max(e_max[j], np.int16(a + be[tb, q, j0 + j]))
+            e_max[j] = max(e_max[j], np.int16(a + be[tb, q, np.uint64(j0 + j)]))
         k += step
 
 
@@ -78,16 +77,16 @@ def add_products_narrow(av, bv, index, t, i, k0, k1, j0, nb, scale, total):  # t
         a0, a1, a2, a3 = av[t, i, k], av[t, i, k + 1], av[t, i, k + 2], av[t, i, k + 3]
         for j in range(nb):
             s = scale[j]
-            x0 = np.int32((a0 * bv[tb, q0, j0 + j]) * s)
-            x1 = np.int32((a1 * bv[tb, q1, j0 + j]) * s)
-            x2 = np.int32((a2 * bv[tb, q2, j0 + j]) * s)
-            x3 = np.int32((a3 * bv[tb, q3, j0 + j]) * s)
+            x0 = np.int32((a0 * bv[tb, q0, np.uint64(j0 + j)]) * s)
+            x1 = np.int32((a1 * bv[tb, q1, np.uint64(j0 + j)]) * s)
+            x2 = np.int32((a2 * bv[tb, q2, np.uint64(j0 + j)]) * s)
+            x3 = np.int32((a3 * bv[tb, q3, np.uint64(j0 + j)]) * s)
             total[j] += (x0 + x1) + (x2 + x3)
         k += 4
     while k < k1:
         q, a = index[it, ii, k], av[t, i, k]
         for j in range(nb):
-            total[j] += np.int32((a * bv[tb, q, j0 + j]) * scale[j])
+            total[j] += np.int32((a * bv[tb, q, np.uint64(j0 + j)]) * scale[j])
         k += 1
 
 
@@ -99,7 +98,7 @@ def add_products_wide(av, bv, index, t, i, k0, k1, step, j0, nb, scale, total): 
     for k in range(k0, k1, step):
         q, a = index[it, ii, k], np.float64(av[t, i, k])
         for j in range(nb):
-            total[j] += np.trunc((a * bv[tb, q, j0 + j]) * scale[j])
+            total[j] += np.trunc((a * bv[tb, q, np.uint64(j0 + j)]) * scale[j])
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -110,7 +109,7 @@ def add_specials(av, bv, index, t, i, k0, k1, j0, nb, c, limit, total):  # type:
     for j in range(nb):
         s = 0.0
         for k in range(k0, k1):
-            p = np.float64(av[t, i, k]) * np.float64(bv[tb, index[it, ii, k], j0 + j])
+            p = np.float64(av[t, i, k]) * np.float64(bv[tb, index[it, ii, k], np.uint64(j0 + j)])
             if abs(p) >= limit:
                 p = p * np.inf
             s += p
@@ -119,59 +118,57 @@ def add_specials(av, bv, index, t, i, k0, k1, j0, nb, c, limit, total):  # type:
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def power_of_two(e, nb, sign, offset, low, high, bits):  # type: ignore[no-untyped-def]
-    """``bits[j]`` = float64 pattern of ``2^clamp(offset + sign * e[j], low, high)``."""
+def power_of_two(e, nb, F, out):  # type: ignore[no-untyped-def]
+    """``out[j] = 2^(F - e[j])``, the exponent clamped to float64's normal range."""
     for j in range(nb):
-        bits[j] = np.int64(min(max(offset + sign * np.int64(e[j]), low), high) + 1023) << 52
+        out[j] = two_to(min(max(F - np.int64(e[j]), -1022), 1023))
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def round_row(v, nb, mantissa, emin, emax, mode, scratch, d, t, i, j0):  # type: ignore[no-untyped-def]
-    """Round exact float64 values to ``mantissa`` bits, exponents [emin, emax], and store them; -0 becomes +0.
+def round_row(total, e_max, F, nb, mantissa, emin, emax, mode, d, t, i, j0):  # type: ignore[no-untyped-def]
+    """Round the exact values ``total * 2^(e_max - F)`` and store them; -0 becomes +0.
 
-    Numbers of magnitude 2^(emax + 1) and more become infinities in every mode; subnormals are kept.
+    The result has ``mantissa`` bits and exponents emin … emax. Magnitudes of 2^(emax + 1) and more become
+    infinities in every mode; subnormals are kept; infinities and NaNs pass.
     """
-    bits, out = v.view(np.int64), scratch.view(np.int64)
-    drop = 52 - mantissa
+    drop = np.int64(52 - mantissa)
     mask = np.int64(-1) << drop
-    up = np.ldexp(1.0, mantissa - emin)  # subnormal grid is 2^(emin - mantissa)
-    down = np.ldexp(1.0, emin - mantissa)
-    smallest, largest = np.ldexp(1.0, emin), np.ldexp(1.0, emax + 1)
+    half = (np.int64(1) << (drop - 1)) - 1
+    up, down = two_to(mantissa - emin), two_to(emin - mantissa)  # the subnormal grid
+    smallest, largest = two_to(emin), two_to(emax + 1)
     if mode == RZ:
         for j in range(nb):
-            out[j] = bits[j] & mask
-        for j in range(nb):
-            r = scratch[j]
-            if abs(v[j]) < smallest:
-                r = np.trunc(v[j] * up) * down
+            v = total[j] * two_to(np.int64(e_max[j]) - F)
+            r = float_of(bits_of(v) & mask)
+            if abs(v) < smallest:
+                r = np.trunc(v * up) * down
             if abs(r) >= largest:
                 r = r * np.inf
-            d[t, i, j0 + j] = r + 0.0
-        return
-    half = (np.int64(1) << (drop - 1)) - 1
-    for j in range(nb):
-        b = bits[j]
-        if mode == RNE:
-            extra = half + ((b >> drop) & 1)
-        elif (mode == RD) == (b < 0):
-            extra = ~mask
-        else:
-            extra = np.int64(0)
-        out[j] = (b + extra) & mask
-    for j in range(nb):
-        r, x = scratch[j], v[j]
-        if abs(x) < smallest:
-            if mode == RNE:
-                r = np.rint(x * up) * down
-            elif mode == RD:
-                r = np.floor(x * up) * down
-            else:
-                r = np.ceil(x * up) * down
-        if not abs(x) < np.inf:
-            r = x
-        elif abs(r) >= largest:
-            r = r * np.inf
-        d[t, i, j0 + j] = r + 0.0
+            d[t, i, np.uint64(j0 + j)] = r + 0.0
+    elif mode == RNE:
+        for j in range(nb):
+            v = total[j] * two_to(np.int64(e_max[j]) - F)
+            b = bits_of(v)
+            r = float_of((b + half + ((b >> drop) & 1)) & mask)
+            if abs(v) < smallest:
+                r = np.rint(v * up) * down
+            if abs(r) >= largest:
+                r = r * np.inf
+            if not abs(v) < np.inf:
+                r = v
+            d[t, i, np.uint64(j0 + j)] = r + 0.0
+    else:
+        for j in range(nb):
+            v = total[j] * two_to(np.int64(e_max[j]) - F)
+            b = bits_of(v)
+            r = float_of((b + ~mask) & mask) if (mode == RD) == (b < 0) else float_of(b & mask)
+            if abs(v) < smallest:
+                r = (np.floor(v * up) if mode == RD else np.ceil(v * up)) * down
+            if abs(r) >= largest:
+                r = r * np.inf
+            if not abs(v) < np.inf:
+                r = v
+            d[t, i, np.uint64(j0 + j)] = r + 0.0
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -205,9 +202,9 @@ def t_fdpa_narrow(  # type: ignore[no-untyped-def]
     """
     K, N = av.shape[2], bv.shape[2]
     e_max = np.empty(COLUMNS, np.int16)
-    c, total, exact = np.empty(COLUMNS), np.empty(COLUMNS), np.empty(COLUMNS)
+    c, total = np.empty(COLUMNS), np.empty(COLUMNS)
     part, scale = np.empty(COLUMNS, np.int32), np.empty(COLUMNS, np.float32)
-    scale_bits, exact_bits = scale.view(np.int32), exact.view(np.int64)
+    scale_bits = scale.view(np.int32)
     for t in range(t0, t1):
         for j0 in range(0, N, COLUMNS):
             nb = min(COLUMNS, N - j0)
@@ -220,9 +217,8 @@ def t_fdpa_narrow(  # type: ignore[no-untyped-def]
                     for j in range(nb):
                         x = F - max(np.int32(e_max[j]), -100)
                         scale_bits[j] = np.int32((max(x, -126) + 127) << 23)
-                    power_of_two(e_max, nb, -1, F, -1022, 1023, exact_bits)
                     for j in range(nb):
-                        total[j] = np.trunc(c[j] * exact[j])
+                        total[j] = np.trunc(c[j] * two_to(F - np.int64(e_max[j])))
                     for k in range(k0, k1, 16):
                         part[:nb] = 0
                         add_products_narrow(av, bv, index, t, i, k, min(k + 16, k1), j0, nb, scale, part)
@@ -230,10 +226,7 @@ def t_fdpa_narrow(  # type: ignore[no-untyped-def]
                             total[j] += part[j]
                     if special_a[t, i, chunk] or special_b[min(t, special_b.shape[0] - 1), chunk]:
                         add_specials(av, bv, index, t, i, k0, k1, j0, nb, c, np.inf, total)
-                    power_of_two(e_max, nb, 1, -F, -1022, 1023, exact_bits)
-                    for j in range(nb):
-                        total[j] *= exact[j]
-                    round_row(total, nb, mantissa, out_emin, out_emax, mode, exact, d, t, i, j0)
+                    round_row(total, e_max, F, nb, mantissa, out_emin, out_emax, mode, d, t, i, j0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -263,7 +256,6 @@ def t_fdpa_wide(  # type: ignore[no-untyped-def]
     K, N = av.shape[2], bv.shape[2]
     e_max = np.empty(COLUMNS, np.int16)
     c, total, exact = np.empty(COLUMNS), np.empty(COLUMNS), np.empty(COLUMNS)
-    exact_bits = exact.view(np.int64)
     for t in range(t0, t1):
         for j0 in range(0, N, COLUMNS):
             nb = min(COLUMNS, N - j0)
@@ -272,13 +264,10 @@ def t_fdpa_wide(  # type: ignore[no-untyped-def]
                 for i in range(i0, i1):
                     load_accumulators(d, t, i, j0, nb, emin, e_zero, c, e_max)
                     raise_exponents(ae, be, index, t, i, k0, k1, 1, j0, nb, e_max)
-                    power_of_two(e_max, nb, -1, F, -1022, 1023, exact_bits)
+                    power_of_two(e_max, nb, F, exact)
                     for j in range(nb):
                         total[j] = np.trunc(c[j] * exact[j])
                     add_products_wide(av, bv, index, t, i, k0, k1, 1, j0, nb, exact, total)
                     if special_a[t, i, chunk] or special_b[min(t, special_b.shape[0] - 1), chunk]:
                         add_specials(av, bv, index, t, i, k0, k1, j0, nb, c, np.inf, total)
-                    power_of_two(e_max, nb, 1, -F, -1022, 1023, exact_bits)
-                    for j in range(nb):
-                        total[j] *= exact[j]
-                    round_row(total, nb, mantissa, out_emin, out_emax, mode, exact, d, t, i, j0)
+                    round_row(total, e_max, F, nb, mantissa, out_emin, out_emax, mode, d, t, i, j0)

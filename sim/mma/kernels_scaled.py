@@ -22,7 +22,6 @@ def gst_fdpa(  # type: ignore[no-untyped-def]
     K, N = av.shape[2], bv.shape[2]
     e_max, c = np.empty(COLUMNS, np.int16), np.empty(COLUMNS)
     total, exact = np.empty(COLUMNS), np.empty(COLUMNS)
-    exact_bits = exact.view(np.int64)
     groups = L // G
     sums = np.empty((groups, COLUMNS), np.float32)
     for t in range(t0, t1):
@@ -37,22 +36,19 @@ def gst_fdpa(  # type: ignore[no-untyped-def]
                         for k in range((g0 + g) * G, (g0 + g + 1) * G):
                             a = av[t, i, k]
                             for j in range(nb):
-                                sums[g, j] += a * bv[tb, k, j0 + j]
+                                sums[g, j] += a * bv[tb, k, np.uint64(j0 + j)]
                         for j in range(nb):
-                            live = (a_mask[t, i, g0 + g] & b_mask[tb, g0 + g, j0 + j]) != 0
-                            live = live and sav[t, i, g0 + g] * sbv[tb, g0 + g, j0 + j] != 0.0
-                            e = np.int16(sae[t, i, g0 + g] + sbe[tb, g0 + g, j0 + j])
+                            live = (a_mask[t, i, g0 + g] & b_mask[tb, g0 + g, np.uint64(j0 + j)]) != 0
+                            live = live and sav[t, i, g0 + g] * sbv[tb, g0 + g, np.uint64(j0 + j)] != 0.0
+                            e = np.int16(sae[t, i, g0 + g] + sbe[tb, g0 + g, np.uint64(j0 + j)])
                             if live:
                                 e_max[j] = max(e_max[j], e)
-                    power_of_two(e_max, nb, -1, F, -1022, 1023, exact_bits)
+                    power_of_two(e_max, nb, F, exact)
                     for j in range(nb):
                         total[j] = np.trunc(c[j] * exact[j])
                     for g in range(groups):
                         s = sav[t, i, g0 + g]
                         for j in range(nb):
-                            scaled = np.float64(sums[g, j]) * (s * sbv[tb, g0 + g, j0 + j])
+                            scaled = np.float64(sums[g, j]) * (s * sbv[tb, g0 + g, np.uint64(j0 + j)])
                             total[j] += np.trunc(scaled * exact[j])
-                    power_of_two(e_max, nb, 1, -F, -1022, 1023, exact_bits)
-                    for j in range(nb):
-                        total[j] *= exact[j]
-                    round_row(total, nb, mantissa, out_emin, out_emax, mode, exact, d, t, i, j0)
+                    round_row(total, e_max, F, nb, mantissa, out_emin, out_emax, mode, d, t, i, j0)

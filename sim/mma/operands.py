@@ -42,7 +42,7 @@ class Operand:
 
 @cache
 def _tables(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return float32 values and int16 exponents of every code of a format of at most 16 bits."""
+    """Return float32 values and int16 exponents of every code of an 8-bit format."""
     f = FORMATS[name]
     fields = decode(np.arange(1 << f.width, dtype=f.dtype), f)
     exponent = np.where(fields.significand == 0, NOTHING, fields.exponent).astype(np.int16)
@@ -57,18 +57,35 @@ def operand(bits: np.ndarray, name: str) -> Operand:
         name: a format of at most 16 bits, or tf32.
     """
     f = FORMATS[name]
-    if f.width <= 16:
+    if f.width == 8:
         value_of, exponent_of = _tables(name)
         value, exponent = value_of[bits], exponent_of[bits]
+        has_special = f.specials != "none" and not bool(np.isfinite(value).all())
+        return Operand(value, exponent, True, has_special)
+    if name == "fp16":
+        value = bits.view(np.float16).astype(np.float32)
+        field = ((bits >> np.uint16(10)) & np.uint16(31)).view(np.int16)
     else:
-        value = (bits & np.uint32(0xFFFFE000)).view(np.float32)
-        exponent = ((value.view(np.uint32) >> np.uint32(23)) & np.uint32(0xFF)).astype(np.int16)
-        special = exponent == 255
-        exponent = np.maximum(exponent, 1) - np.int16(127)
-        exponent[(value == 0) | special] = NOTHING
-    narrow = f.exponent_bits <= 5 or _is_narrow(exponent)
-    has_special = f.specials != "none" and not bool(np.isfinite(value).all())
-    return Operand(np.ascontiguousarray(value), np.ascontiguousarray(exponent), narrow, has_special)
+        word = bits.astype(np.uint32) << np.uint32(16) if name == "bf16" else bits & np.uint32(0xFFFFE000)
+        value = word.view(np.float32)
+        field = ((word >> np.uint32(23)) & np.uint32(0xFF)).astype(np.int16)
+    special = field == (1 << f.exponent_bits) - 1
+    has_special = bool(special.any())
+    exponent = np.maximum(field, np.int16(1)) - np.int16(f.bias)
+    np.copyto(exponent, np.int16(NOTHING), where=value == 0)
+    if has_special:
+        np.copyto(exponent, np.int16(NOTHING), where=special)
+    return Operand(value, exponent, name == "fp16" or _is_narrow(exponent), has_special)
+
+
+def accumulators(bits: np.ndarray, name: str) -> np.ndarray:
+    """Return accumulator codes as new float64 numbers; NaNs keep some payload."""
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        if name == "fp32":
+            return bits.view(np.float32).astype(np.float64)
+        if name == "fp16":
+            return bits.view(np.float16).astype(np.float64)
+    return values(bits, name)
 
 
 def scaled(plain: Operand, scale_bits: np.ndarray, block: int, axis: int) -> Operand:
@@ -91,8 +108,9 @@ def flushed(x: np.ndarray, emin: int) -> np.ndarray:
 
 
 def _is_narrow(exponent: np.ndarray) -> bool:
-    numbers = exponent[exponent != NOTHING]
-    return numbers.size == 0 or bool((numbers.min() >= -NARROW_EXPONENT) & (numbers.max() <= NARROW_EXPONENT))
+    if exponent.max(initial=NOTHING) > NARROW_EXPONENT:
+        return False
+    return not bool(((exponent < -NARROW_EXPONENT) & (exponent != NOTHING)).any())
 
 
 def group_masks(value: np.ndarray, group: int, axis: int) -> np.ndarray:

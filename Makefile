@@ -1,13 +1,13 @@
 # make demo   set up .venv, get the model, run the quickstart sweep (no GPU needed)
 # make test   set up .venv, lint, type-check and run the whole suite
-# make test-long, make bench   slow checks and measurements whose results are committed
+# make test-long, make bench, make reports   slow checks, measurements and reports whose results are committed
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCE := $(shell find lutscape hw models sim rtl explore configs -name '*.py' -o -name '*.yaml' -o -name '*.j2' -o -name '*.typed')
 export OPENBLAS_NUM_THREADS ?= 2
 
-.PHONY: demo test test-long check bench clean
+.PHONY: demo test test-long check bench reports clean
 demo: $(VENV)/.package
 	$(BIN)/lutscape models get smollm2-135m
 	$(BIN)/lutscape sweep quickstart --resume
@@ -18,7 +18,15 @@ test: check
 
 test-long: $(VENV)/.package-dev
 	$(BIN)/lutscape models get smollm2-135m
-	$(BIN)/pytest -m long
+	$(BIN)/pytest -m long -vv --durations=0 --no-header > reports/test-long.txt; code=$$?; cat reports/test-long.txt; exit $$code
+
+# The reports that are committed, written again by their commands.
+reports: $(VENV)/.package-dev
+	$(BIN)/lutscape models get smollm2-135m
+	rm -rf lutscape-out/reports
+	$(BIN)/lutscape sweep quickstart -o lutscape-out/reports
+	mkdir -p reports/quickstart
+	cd lutscape-out/reports && cp index.html chosen.yaml sweep.yaml versions.json trials.parquet trace.parquet figures/pareto.png ../../reports/quickstart/
 
 # mypy checks the installed copy: the package-dir mapping exists only there.
 check: $(VENV)/.package-dev

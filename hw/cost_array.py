@@ -1,9 +1,9 @@
 """Area and energy of the stand-alone lookup / MAC accelerator (kind ``lut-tensor-core``).
 
 Area counts arrays, table builders, FP16 multiply-accumulators, vector lanes and buffers; it leaves
-out interconnect, control and the DRAM interface. Energy is activity times energy per operation, and
-DRAM and buffer bytes; there is no separate leakage term (the anchors of :mod:`lutscape.hw.gates`
-contain the leakage of active units).
+out interconnect, control and the DRAM interface. Energy is activity times energy per operation, DRAM bytes,
+and the bytes of each buffer at its own capacity; there is no separate leakage term (the anchors of
+:mod:`lutscape.hw.gates` contain the leakage of active units).
 """
 
 from __future__ import annotations
@@ -69,7 +69,6 @@ def cost(spec: LutTensorCoreSpec, result: Result) -> Ppa:
         area[f"{name} buffer"] = Quantity(sram_area_mm2(kib, node), "mm2", Grade.DERIVED, source)
 
     per_gate = anchor.pj_per_gate * scale * 1e-12
-    buffer_j = sram_energy_pj_per_byte(max(buffers.values()), node) * 1e-12
     dram_j = spec.dram.energy_pj_per_bit * 8e-12
     energy: dict[str, Floats] = {}
     sources: dict[str, Source] = {}
@@ -91,7 +90,9 @@ def cost(spec: LutTensorCoreSpec, result: Result) -> Ppa:
         Grade.DERIVED,
         "FP16 add 0.4 + multiply 1.1 pJ at 45 nm (Horowitz 2014), scaled",
     )
-    add("buffers", result.bytes["buffer"] * buffer_j, ENERGY_SOURCE.grade, ENERGY_SOURCE.source)
+    for name, kib in buffers.items():
+        joules = result.bytes[f"{name}_buffer"] * sram_energy_pj_per_byte(kib, node) * 1e-12
+        add(f"{name} buffer", joules, ENERGY_SOURCE.grade, ENERGY_SOURCE.source)
     provenance = spec.provenance("dram.energy_pj_per_bit")
     add(
         "DRAM",
@@ -103,4 +104,4 @@ def cost(spec: LutTensorCoreSpec, result: Result) -> Ppa:
         f"arrays, table builder, FP16 MACs, vector lanes and buffers at {node.name}; "
         "without interconnect, control and DRAM interface"
     )
-    return assemble(result, area, convention, energy, sources)
+    return assemble(result, area, convention, energy, sources, spec.timing_source())

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from lutscape.hw.machines.gpu import GpuSpec, LutUnit
+from lutscape.hw import gates
+from lutscape.hw.machines.gpu import GpuSpec, LutArrays, LutUnit
 from lutscape.hw.memory import ENERGY_SOURCE, sram_energy_pj_per_byte
 from lutscape.hw.ppa import Ppa, Quantity, assemble
 from lutscape.hw.provenance import Grade, Source
@@ -21,6 +22,8 @@ FMA_PJ_45NM = 0.9 + 3.7
 L2_PJ_PER_BYTE_45NM = 100 / 8
 """pJ per byte of a 1 MB cache at 45 nm: 100 pJ per 64 bits (Horowitz, ISSCC 2014, Fig. 1.1.9)."""
 SHARED_BANKS = 32
+ACCUMULATOR_BITS = 16
+"""As in the anchor of :mod:`lutscape.hw.gates`."""
 
 
 def cost(spec: GpuSpec, result: Result) -> Ppa:
@@ -28,9 +31,17 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
     unit, node = spec.matrix_unit, spec.node
     fallback = Source(grade=Grade.ASSUMED, source="set by the user, no source given")
     area_source = spec.provenance("matrix_unit.area_mm2_per_sm") or fallback
+    area_ratio, energy_ratio, scaled = 1.0, 1.0, ""
+    if isinstance(unit, LutUnit):
+        area_ratio, energy_ratio = _from_published(unit)
+        if area_ratio != 1.0 or energy_ratio != 1.0:
+            scaled = f", scaled by gate counts: area {area_ratio:.3g}x, energy {energy_ratio:.3g}x per bit product"
     area = {
         "matrix units": Quantity(
-            spec.sms * unit.area_mm2_per_sm, "mm2", area_source.grade, f"{spec.sms} SMs x {area_source.source}"
+            spec.sms * unit.area_mm2_per_sm * area_ratio,
+            "mm2",
+            area_source.grade,
+            f"{spec.sms} SMs x {area_source.source}{scaled}",
         )
     }
     efficiency = spec.provenance("matrix_unit.tera_ops_per_watt") or fallback
@@ -46,11 +57,14 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
 
     per_mac = 2 / unit.tera_ops_per_watt
     if isinstance(unit, LutUnit):
-        add("lookup units", result.activity["plane_mac"] * per_mac / unit.efficiency_weight_bits, efficiency)
+        add(
+            "lookup units",
+            result.activity["plane_mac"] * per_mac * energy_ratio / unit.efficiency_weight_bits,
+            efficiency,
+        )
     else:
         add("tensor cores", result.activity["matrix_mac"] * per_mac, efficiency)
-    name = "FP16 tensor cores" if "tensor cores" in energy else "tensor cores (FP16)"
-    add(name, result.activity["fp16_mac"] * 2 / spec.attention_tera_ops_per_watt, attention)
+    add("FP16 tensor cores", result.activity["fp16_mac"] * 2 / spec.attention_tera_ops_per_watt, attention)
     horowitz = Source(
         grade=Grade.DERIVED, source="Horowitz, ISSCC 2014, Fig. 1.1.9, 45 nm, scaled by Stillmaker and Baas 2017"
     )
@@ -60,4 +74,18 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
     add("L2", result.bytes["l2"] * L2_PJ_PER_BYTE_45NM * node.energy_scale, horowitz)
     add("DRAM", result.bytes["dram"] * spec.dram.energy_pj_per_bit * 8, dram)
     convention = f"matrix units only, at {node.name} (the convention of arXiv 2408.06003, Table 1); not the die"
-    return assemble(result, area, convention, energy, sources)
+    if isinstance(unit, LutUnit) or unit.activation_format not in ("fp16", "bf16"):
+        convention += ", nor the FP16 tensor cores that run attention and floating-point layers"
+    return assemble(result, area, convention, energy, sources, spec.timing_source())
+
+
+def _from_published(unit: LutUnit) -> tuple[float, float]:
+    """Return area, and energy per one-bit product, relative to the arrays that were published."""
+    then = unit.published_for
+
+    def count(shape: LutUnit | LutArrays) -> float:
+        return gates.lookup_array(shape.m, shape.n, shape.k, shape.table_bits, ACCUMULATOR_BITS, 1)
+
+    products, products_then = unit.m * unit.n * unit.k, then.m * then.n * then.k
+    area = count(unit) * unit.arrays_per_sm / (count(then) * then.arrays_per_sm)
+    return area, count(unit) / products / (count(then) / products_then)

@@ -12,6 +12,13 @@ one factor per datapath, the ratio of a published synthesis result to the count:
 
 Energy is anchored the same way: pJ per GE and active cycle of those two units (all of the published
 power, leakage included). Grade: derived. Synthesis of generated RTL replaces this module's numbers.
+
+How far the anchors carry. The published units themselves say that lookup costs 2 / 33.32 = 0.060 pJ per MAC
+at 2-bit weights, doubling at 4 bits, and the INT8 multiplier 2 / 19.94 = 0.100 pJ: with INT8 activations
+lookup saves energy up to 3 bits and loses at 4. Per gate the two anchors differ by a factor of 2.1 (3.7e-4
+against 1.8e-4 pJ). Multipliers narrower than 8 x 8 follow from gate counts alone; no published point
+supports them, and the paper's figure 14 (lookup best in area *and* power for every format pair) is
+reproduced in area only.
 """
 
 from __future__ import annotations
@@ -62,11 +69,27 @@ def lookup_array(m: int, n: int, k: int, table_bits: int, accumulator_bits: int,
     return m * n * lookup_unit(k, table_bits, accumulator_bits, planes) + registers
 
 
+def tree_levels(inputs: int) -> list[int]:
+    """Return the adders of each level of a binary tree; an odd input passes to the next level.
+
+    >>> tree_levels(5)
+    [2, 1, 1]
+    """
+    levels = []
+    while inputs > 1:
+        levels.append(inputs // 2)
+        inputs -= inputs // 2
+    return levels
+
+
+def adder_tree(inputs: int, bits: int) -> float:
+    """GE of a tree of ``inputs`` - 1 adders; operands of ``bits`` grow by one bit per level."""
+    return sum(count * (bits + level) for level, count in enumerate(tree_levels(inputs), 1)) * FULL_ADDER
+
+
 def mac_array(m: int, n: int, k: int, weight_bits: int, accumulator_bits: int) -> float:
     """GE of an m x n array of k-term INT8 x INTw dot products with operand registers."""
-    product = 8 + weight_bits
-    tree = sum((k >> level) * (product + level) for level in range(1, ceil(log2(k)) + 1)) * FULL_ADDER
-    dot = k * multiplier(8, weight_bits) + tree + accumulator(accumulator_bits)
+    dot = k * multiplier(8, weight_bits) + adder_tree(k, 8 + weight_bits) + accumulator(accumulator_bits)
     registers = (m * k * 8 + n * k * weight_bits) * FLIP_FLOP
     return m * n * dot + registers
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -77,20 +77,21 @@ def assemble(
     area_convention: str,
     energy: dict[str, Floats],
     energy_source: dict[str, Source],
-    time_grade: Grade = Grade.DERIVED,
-    time_source: str = "cycle model of the machine",
+    time: Source,
 ) -> Ppa:
     """Build a :class:`Ppa`: sum areas and energies and form the metrics.
 
     Args:
         result: timing of the trace.
-        area: area by component, mm².
+        area: area by component, mm², with the grade of its coefficient.
         area_convention: what is counted.
         energy: joules of one execution by component.
         energy_source: grade and source by component.
-        time_grade: grade of the cycle counts.
-        time_source: their source.
+        time: grade and source of the cycle counts.
     """
+    # A count times a coefficient is derived at best, however well the coefficient is known.
+    area = {n: replace(q, grade=worst(q.grade)) for n, q in area.items()}
+    energy_source = {n: Source(grade=worst(s.grade), source=s.source) for n, s in energy_source.items()}
     per_row = np.zeros(len(result.operators))
     for values in energy.values():
         per_row = per_row + values
@@ -103,18 +104,27 @@ def assemble(
     generated = result.decode_steps * result.sequences
 
     def timed(value: float, name: str) -> Quantity:
-        return Quantity(value, METRICS[name][0], time_grade, time_source)
+        return Quantity(value, METRICS[name][0], time.grade, time.source)
 
     def spent(value: float, name: str) -> Quantity:
-        source = "activity x energy per operation, summed over components"
+        weak = [n for n, s in energy_source.items() if s.grade is Grade.ASSUMED]
+        source = "activity x energy per operation" + (f"; assumed in it: {', '.join(weak)}" if weak else "")
         return Quantity(value, METRICS[name][0], energy_grade, source)
+
+    def moved(value: float, name: str) -> Quantity:
+        return Quantity(value, METRICS[name][0], Grade.DERIVED, "bytes counted by the machine's tiling")
 
     metrics = {
         "latency_s": timed(seconds, "latency_s"),
         "energy_j": spent(energy_j, "energy_j"),
         "area_mm2": Quantity(area_mm2, "mm2", area_grade, area_convention),
-        "power_w": spent(energy_j / seconds if seconds else 0.0, "power_w"),
-        "dram_gb": timed(result.total_bytes("dram") * 1e-9, "dram_gb"),
+        "power_w": Quantity(
+            energy_j / seconds if seconds else 0.0,
+            "W",
+            worst(energy_grade, time.grade),
+            f"energy of the trace / its time ({time.source})",
+        ),
+        "dram_gb": moved(result.total_bytes("dram") * 1e-9, "dram_gb"),
     }
     if result.prefill_tokens:
         metrics["time_to_first_token_s"] = timed(result.total_seconds("prefill"), "time_to_first_token_s")

@@ -15,9 +15,10 @@ import pandas as pd
 
 SCHEMA_VERSION = 1
 Floats = npt.NDArray[np.float64]
+Bools = npt.NDArray[np.bool_]
 
-LEVELS = ("dram", "l2", "shared", "register", "buffer")
-"""Memory levels that machines may report bytes for; reads and writes added."""
+LEVELS = ("dram", "l2", "shared", "weight_buffer", "activation_buffer", "output_buffer")
+"""Memory levels that machines report bytes for; reads and writes added."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Result:
         """Return seconds of the whole trace, or of one phase (``prefill``, ``decode``)."""
         return float((self.seconds * self.count)[self.mask(phase)].sum())
 
-    def mask(self, phase: str | None) -> npt.NDArray[np.bool_]:
+    def mask(self, phase: str | None) -> Bools:
         """(R,) rows of a phase; all rows for None."""
         if phase is None:
             return np.ones(len(self.operators), dtype=bool)

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from lutscape.hw import technology, yaml_file
+from lutscape.hw import technology as nodes
+from lutscape.hw import yaml_file
 from lutscape.hw.errors import UserError, choose, nearest
 from lutscape.hw.provenance import Grade, Source
 
@@ -24,20 +25,23 @@ SCHEMA_VERSION = 1
 
 
 class Part(BaseModel):
-    """A group of fields inside a spec."""
+    """A group of fields inside a spec. Numbers are finite."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Spec(BaseModel):
+class Spec(Part):
     """Base of every hardware family.
 
     Class attributes:
         chosen: key paths that are design choices and need no source.
+        cost_only: key paths that areas and energies use, and cycle counts do not.
+        uncharged: key paths that cycle counts use, and areas and energies do not: free in a search.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     chosen: ClassVar[frozenset[str]] = frozenset()
+    cost_only: ClassVar[frozenset[str]] = frozenset()
+    uncharged: ClassVar[frozenset[str]] = frozenset()
 
     kind: str
     """Hardware family."""
@@ -47,15 +51,17 @@ class Spec(BaseModel):
     description: str = ""
     technology: str
     """Node of the areas and energies: a name in configs/technology, or a path."""
-    clock_mhz: float = Field(gt=0, le=10_000)
+    clock_mhz: float = Field(ge=1, le=10_000)
     """Clock of the machine, MHz."""
     sources: dict[str, Source] = Field(default_factory=dict)
     """Grade and source by key path (``dram.bandwidth_gb_s``)."""
+    _overridden: frozenset[str] = PrivateAttr(default=frozenset())
+    """Key paths set by :func:`override`: design choices of whoever set them."""
 
     @property
-    def node(self) -> technology.Technology:
+    def node(self) -> nodes.Technology:
         """The technology node."""
-        return technology.load(self.technology)
+        return nodes.load(self.technology)
 
     def leaves(self) -> Iterator[tuple[str, Any]]:
         """Yield (key path, value) of every field but the sources."""
@@ -74,6 +80,23 @@ class Spec(BaseModel):
             if "grade" in extra:
                 return Source(grade=Grade(str(extra["grade"])), source=str(extra["source"]))
         return None
+
+    def inert(self) -> frozenset[str]:
+        """Return the key paths that have no effect on this design, because another field switches them off."""
+        return frozenset()
+
+    def timing_source(self) -> Source:
+        """Return the grade of times computed from this spec: that of the weakest number they use, by name."""
+        weak: list[str] = []
+        for key, value in self.leaves():
+            exact = self.chosen | self.cost_only | self._overridden | {"schema_version"}
+            if isinstance(value, int | float) and key not in exact:
+                source = self.provenance(key)
+                if source is None or source.grade is Grade.ASSUMED:
+                    weak.append(key)
+        if not weak:
+            return Source(grade=Grade.DERIVED, source="cycle model of the machine")
+        return Source(grade=Grade.ASSUMED, source=f"cycle model of the machine; assumed in it: {', '.join(weak)}")
 
     def digest(self) -> str:
         """Return a short hash of the spec's numbers (names and sources apart)."""
@@ -119,6 +142,7 @@ def parse(data: dict[str, Any], path: Path | str, lines: yaml_file.Lines | None 
         kind = choose(str(data["kind"]), known, "hardware kind")
     except UserError as error:
         raise UserError(f"{where}: kind: {error}") from None
+    _refuse_booleans(known[kind], data, path, lines or {})
     spec = yaml_file.validate(known[kind], data, path, lines)
     keys = dict(spec.leaves())
     for key in spec.sources:
@@ -126,12 +150,20 @@ def parse(data: dict[str, Any], path: Path | str, lines: yaml_file.Lines | None 
             line = (lines or {}).get(("sources", key), 0)
             place = f"{path}:{line}" if line else str(path)
             raise UserError(f"{place}: sources: no field {key!r} in this spec{nearest(key, keys)}")
+    return _resolve_technology(spec, path, lines or {})
+
+
+def _resolve_technology(spec: Spec, path: Path | str, lines: yaml_file.Lines) -> Spec:
+    """Return the spec with its node's path resolved against the file that names it; packaged names stay names."""
     try:
-        technology.load(spec.technology)
+        found = yaml_file.find(spec.technology, "technology", path if isinstance(path, Path) else None)
+        packaged = found.parent == yaml_file.configs_dir() / "technology"
+        resolved = spec.model_copy(update={"technology": found.stem if packaged else str(found)})
+        nodes.load(resolved.technology)
     except UserError as error:
-        line = (lines or {}).get(("technology",), 0)
+        line = lines.get(("technology",), 0)
         raise UserError(f"{path}:{line}: technology: {error}" if line else f"{path}: technology: {error}") from None
-    return spec
+    return resolved
 
 
 def override(spec: Spec, changes: dict[str, Any], place: str = "override") -> Spec:
@@ -156,7 +188,20 @@ def override(spec: Spec, changes: dict[str, Any], place: str = "override") -> Sp
             target = target[part]
         target[parts[-1]] = value
         data["sources"].pop(key, None)
-    return yaml_file.validate(type(spec), data, place)
+    _refuse_booleans(type(spec), data, place, {})
+    changed = yaml_file.validate(type(spec), data, place)
+    changed._overridden = spec._overridden | frozenset(changes)
+    return changed
+
+
+def _refuse_booleans(model: type[BaseModel], data: dict[str, Any], path: Path | str, lines: yaml_file.Lines) -> None:
+    """Refuse true and false where a number belongs: pydantic would read them as 1 and 0."""
+    for key, value in _leaves("", {k: v for k, v in data.items() if k != "sources"}):
+        field = _field(model, key) if isinstance(value, bool) else None
+        if field is not None and field.annotation in (int, float):
+            line = lines.get(tuple(key.split(".")))
+            where = f"{path}:{line}" if line else str(path)
+            raise UserError(f"{where}: {key} = {str(value).lower()}: must be a number")
 
 
 def _leaves(prefix: str, data: dict[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -15,9 +15,10 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from lutscape.hw import yaml_file
+from lutscape.hw.errors import nearest
 from lutscape.hw.provenance import Source
 
 REFERENCE_COEFFICIENTS = (1.103, -0.362, 0.2767)
@@ -29,7 +30,7 @@ REFERENCE_VOLTAGE = 0.9
 class Technology(BaseModel):
     """One process node, from ``configs/technology``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["technology"] = "technology"
     schema_version: Literal[1] = 1
@@ -45,6 +46,13 @@ class Technology(BaseModel):
     """(a2, a1, a0) of f(V), see the module's docstring."""
     sources: dict[str, Source]
     """Grade and source of each number above, by field name."""
+
+    @model_validator(mode="after")
+    def _known_sources(self) -> Technology:
+        for key in self.sources:
+            if key not in type(self).model_fields:
+                raise ValueError(f"sources: no field {key!r} in a technology{nearest(key, type(self).model_fields)}")
+        return self
 
     @property
     def energy_scale(self) -> float:

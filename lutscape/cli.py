@@ -42,9 +42,7 @@ class Verbs(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args and args[0] not in VERBS and not args[0].startswith("-"):
-            raise UserError(
-                f"unknown command {args[0]!r}{nearest(args[0], VERBS)}; one of: {', '.join(VERBS)}"
-            )
+            raise UserError(f"unknown command {args[0]!r}{nearest(args[0], VERBS)}; one of: {', '.join(VERBS)}")
         return super().resolve_command(ctx, args)
 
 

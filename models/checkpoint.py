@@ -28,11 +28,13 @@ class Checkpoint(Protocol):
     """What the executor needs to know of stored weights."""
 
     shape: ModelShape
-    source: str
-    """``gguf:<sha256>``, or ``random:<seed>``."""
     rope_pairs: RopePairs
     rope_factors: np.ndarray | None
     """(head_dim / 2,) divisors of the rotation frequencies (Llama 3.1), or None."""
+
+    @property
+    def source(self) -> str:
+        """``gguf:<sha256>``, or ``random:<seed>``."""
 
     def tensor(self, name: str) -> np.ndarray:
         """Return the float32 values of a parameter, a fresh array."""
@@ -41,7 +43,7 @@ class Checkpoint(Protocol):
         """Return the number format in which a parameter is stored."""
 
 
-_GGUF_NAMES = {
+GGUF_NAMES = {
     "embed": "token_embd",
     "lm_head": "output",
     "final_norm": "output_norm",
@@ -97,9 +99,9 @@ class GgufCheckpoint:
             name = "embed"
         match = re.fullmatch(r"layers\.(\d+)\.(?:experts\.(\d+)\.)?(\w+)", name)
         if match is None:
-            return f"{_GGUF_NAMES.get(name, name)}.{suffix}", None
+            return f"{GGUF_NAMES.get(name, name)}.{suffix}", None
         layer, expert, operator = match.groups()
-        stored = f"blk.{layer}.{_GGUF_NAMES.get(operator, operator)}"
+        stored = f"blk.{layer}.{GGUF_NAMES.get(operator, operator)}"
         if expert is None:
             return f"{stored}.{suffix}", None
         return f"{stored}_exps.{suffix}", int(expert)
@@ -125,16 +127,12 @@ def _read_shape(file: GgufFile, name: str | None) -> ModelShape:
     def number(key: str, default: Any = None) -> Any:
         value = file.key(f"{architecture}.{key}", default)
         if not isinstance(value, int | float):
-            raise UserError(
-                f"{file.path}: metadata key {architecture}.{key}: one number expected, got an array"
-            )
+            raise UserError(f"{file.path}: metadata key {architecture}.{key}: one number expected, got an array")
         return value
 
     scaling = str(file.key(f"{architecture}.rope.scaling.type", "none"))
     if scaling != "none":
-        raise UserError(
-            f"{file.path}: RoPE scaling {scaling!r} is not supported; supported: none, rope_freqs"
-        )
+        raise UserError(f"{file.path}: RoPE scaling {scaling!r} is not supported; supported: none, rope_freqs")
     hidden, heads = int(number("embedding_length")), int(number("attention.head_count"))
     if not heads:
         raise UserError(f"{file.path}: metadata key {architecture}.attention.head_count is 0")
@@ -142,11 +140,10 @@ def _read_shape(file: GgufFile, name: str | None) -> ModelShape:
     for key in ("rope.dimension_count", "attention.value_length"):
         if int(number(key, head_dim)) != head_dim:
             raise UserError(
-                f"{file.path}: {architecture}.{key} {number(key)} differs from the head size {head_dim}: "
-                "not supported"
+                f"{file.path}: {architecture}.{key} {number(key)} differs from the head size {head_dim}: not supported"
             )
     vocab = file.info("token_embd.weight").shape[0]
-    fields = {
+    fields: dict[str, Any] = {
         "name": name or str(file.key("general.name", file.path.stem)),
         "source": f"metadata of the GGUF file {file.path.name}",
         "layers": int(number("block_count")),
@@ -165,6 +162,9 @@ def _read_shape(file: GgufFile, name: str | None) -> ModelShape:
         "experts_per_token": int(number("expert_used_count", 0)),
         "max_context": int(number("context_length")),
     }
+    for key in ("layers", "experts"):
+        if fields[key] > 64 * len(file.tensors):
+            raise UserError(f"{file.path}: damaged: {fields[key]} {key} in {len(file.tensors)} tensors")
     try:
         return ModelShape.model_validate(fields)
     except ValueError as error:
@@ -176,7 +176,7 @@ def _read_shape(file: GgufFile, name: str | None) -> ModelShape:
 class RandomCheckpoint:
     """Random weights for any shape: for tests, and for operands where no real model is at hand.
 
-    Linear weights are normal with variance 1/K, norms near one, biases small; the values of a
+    Matrices are normal with variance 1/K, norms near one, biases small; the values of a
     parameter depend on its name and the seed alone.
     """
 
@@ -200,7 +200,7 @@ class RandomCheckpoint:
             return values * np.float32(0.1)
         if len(size) == 1:
             return 1 + values * np.float32(0.1)
-        return values / np.float32(np.sqrt(size[-1])) if name != "embed" else values
+        return values / np.float32(np.sqrt(size[-1]))
 
     def stored_format(self, name: str) -> str:
         """Return ``fp32``."""

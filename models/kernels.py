@@ -40,9 +40,7 @@ def rope_tables(
     return np.cos(angle), np.sin(angle)
 
 
-def rotate(
-    x: np.ndarray, cos: np.ndarray, sin: np.ndarray, pairs: Literal["adjacent", "halves"]
-) -> np.ndarray:
+def rotate(x: np.ndarray, cos: np.ndarray, sin: np.ndarray, pairs: Literal["adjacent", "halves"]) -> np.ndarray:
     """Apply RoPE to (B, T, heads, head_dim) with (T, head_dim / 2) tables."""
     half = x.shape[-1] // 2
     y = np.empty_like(x)
@@ -70,9 +68,7 @@ def alibi_slopes(heads: int) -> np.ndarray:
     return np.array(slopes, np.float32)
 
 
-def attention(
-    q: np.ndarray, keys: np.ndarray, values: np.ndarray, slopes: np.ndarray | None = None
-) -> np.ndarray:
+def attention(q: np.ndarray, keys: np.ndarray, values: np.ndarray, slopes: np.ndarray | None = None) -> np.ndarray:
     """Causal grouped-query attention.
 
     Args:
@@ -90,18 +86,14 @@ def attention(
     grouped = q.reshape(batch, new, kv_heads, groups, head_dim) * np.float32(head_dim**-0.5)
     out = np.empty_like(grouped)
     for first in range(0, new, QUERY_BLOCK):
-        block = grouped[:, first : first + QUERY_BLOCK].transpose(
-            0, 2, 3, 1, 4
-        )  # (B, kv_heads, groups, t, d)
+        block = grouped[:, first : first + QUERY_BLOCK].transpose(0, 2, 3, 1, 4)  # (B, kv_heads, groups, t, d)
         count = block.shape[3]
         end = past + first + count
         rows = block.reshape(batch, kv_heads, groups * count, head_dim)
         scores = rows @ keys[:, :, :end].swapaxes(-1, -2)  # (B, kv_heads, groups * t, end)
         scores = scores.reshape(batch, kv_heads, groups, count, end)
         if slopes is not None:
-            distance = (
-                np.arange(end) - np.arange(end - count, end)[:, None]
-            )  # (t, end), 0 or less when visible
+            distance = np.arange(end) - np.arange(end - count, end)[:, None]  # (t, end), 0 or less when visible
             scores += slopes.reshape(kv_heads, groups, 1, 1) * distance.astype(np.float32)
         if count > 1:
             hidden = np.triu(np.ones((count, count), bool), 1)
@@ -136,11 +128,7 @@ def silu(x: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """Return GELU in the tanh form (arXiv 1606.08415, section 2), as in BLOOM."""
-    return (
-        np.float32(0.5)
-        * x
-        * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)))
-    )
+    return np.float32(0.5) * x * (1 + np.tanh(np.float32(math.sqrt(2 / math.pi)) * (x + np.float32(0.044715) * x**3)))
 
 
 def activate(kind: str, gate: np.ndarray, up: np.ndarray | None) -> np.ndarray:

@@ -76,9 +76,7 @@ class NumericOps(Ops):
         table = self._weights.matrices["embed"]
         end = self._cache.length + tokens.shape[1]
         if end > self._cache.capacity:
-            raise UserError(
-                f"{self.model.name}: {end} tokens do not fit the {self._cache.capacity} of the KV cache"
-            )
+            raise UserError(f"{self.model.name}: {end} tokens do not fit the {self._cache.capacity} of the KV cache")
         return table[tokens]
 
     def _positions(self, count: int) -> slice:

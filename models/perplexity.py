@@ -153,9 +153,9 @@ def evaluate(
         "blocks": "windows" if by_window else "tokens",
     }
     if quantised is None:
-        return Comparison(**counts, reference_nll=mean(scores[0]))  # type: ignore[arg-type]
+        return Comparison(**counts, reference_nll=mean(scores[0]))
     return Comparison(
-        **counts,  # type: ignore[arg-type]
+        **counts,
         reference_nll=mean(scores[0]),
         quantised_nll=mean(scores[1]),
         delta_nll=mean(scores[1] - scores[0]),

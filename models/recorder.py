@@ -182,9 +182,7 @@ class Recorder:
         if self._again(name, m, n):
             return
         stored = self._stored(name) if self._stored and self.formats.weights is None else "fp16"
-        self._rowwise(
-            name, "norm", source, m, n, 1, weight_format=stored, weight_bytes=_bytes(weights, stored)
-        )
+        self._rowwise(name, "norm", source, m, n, 1, weight_format=stored, weight_bytes=_bytes(weights, stored))
 
     def elementwise(self, name: str, source: str, m: int, n: int, inputs: int) -> None:
         """Record an element-wise operator on ``inputs`` operands of m rows of n values."""
@@ -213,9 +211,7 @@ class Recorder:
 
     # Records ------------------------------------------------------------------------------------
 
-    def _rowwise(
-        self, name: str, kind: str, source: str, m: int, n: int, inputs: int, **more: object
-    ) -> None:
+    def _rowwise(self, name: str, kind: str, source: str, m: int, n: int, inputs: int, **more: object) -> None:
         between = self.formats.between
         self._add(
             name,

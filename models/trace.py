@@ -86,6 +86,8 @@ class Header(BaseModel):
     """SHA-256 of the prompt's token ids as little-endian int32; empty without a prompt."""
     weights: str
     """Weight format that is counted: one, or ``as stored`` (see the rows)."""
+    head_weights: str = "as stored"
+    """Format of embedding and output projection: one, or ``as stored`` (FP16 without weights)."""
     activations: str
     accumulator: str
     kv: str
@@ -149,11 +151,12 @@ class Trace:
         table = table.replace_schema_metadata({"lutscape": self.header.model_dump_json()})
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            pq.write_table(table, temporary, compression="zstd")
+            pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
             os.replace(temporary, path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise UserError(f"{path}: cannot be written: {error.strerror or error}") from None
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: Path) -> Trace:
@@ -166,17 +169,16 @@ class Trace:
         import pyarrow.parquet as pq
 
         if not path.is_file():
-            raise UserError(
-                f"trace {str(path)!r} not found; write one with: lutscape trace MODEL -o {path.name}"
-            )
+            raise UserError(f"trace {str(path)!r} not found; write one with: lutscape trace MODEL -o {path.name}")
         try:
-            table = pq.read_table(path)
-        except (pa.ArrowException, OSError) as error:
+            table = pq.read_table(path, page_checksum_verification=True)
+            header = (table.schema.metadata or {}).get(b"lutscape")
+            fields = None if header is None else json.loads(header)
+            frame = table.to_pandas()
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise UserError(f"{path}: not a readable Parquet file: {str(error).splitlines()[0]}") from None
-        header = (table.schema.metadata or {}).get(b"lutscape")
-        if header is None:
+        if not isinstance(fields, dict):
             raise UserError(f"{path}: a Parquet file, but not a lutscape trace (no 'lutscape' metadata)")
-        fields = json.loads(header)
         version = fields.get("schema_version")
         if version != SCHEMA_VERSION:
             raise UserError(
@@ -189,4 +191,24 @@ class Trace:
             fault = error.errors()[0]
             key = ".".join(map(str, fault["loc"]))
             raise UserError(f"{path}: trace header: {key}: {fault['msg']}") from None
-        return cls(parsed, table.to_pandas())
+        try:
+            trace = cls(parsed, frame)
+        except (UserError, ValueError, TypeError) as error:
+            raise UserError(f"{path}: {error}") from None
+        trace._check(path)
+        return trace
+
+    def _check(self, path: Path) -> None:
+        """Refuse rows that no operator can have; traces may come from other tools."""
+        rows = self.rows
+        numbers = [c for c, t in COLUMNS.items() if t == "int64"]
+        faults = {
+            f"kind is not one of {', '.join(KINDS)}": ~rows["kind"].isin(KINDS),
+            "phase is neither prefill nor decode": ~rows["phase"].isin(["prefill", "decode"]),
+            "M, N, K and batch must be at least 1": (rows[["M", "N", "K", "batch"]] < 1).any(axis=1),
+            "counts must not be negative": (rows[numbers] < 0).any(axis=1),
+        }
+        for message, bad in faults.items():
+            if bad.any():
+                row = rows[bad].iloc[0]
+                raise UserError(f"{path}: row {bad.idxmax()} ({row['name']}): {message}")

@@ -81,9 +81,7 @@ def trace_model(
         model = _find(model, execute, formats, requantise, progress)
     executed = isinstance(model, Model)
     if execute and not executed:
-        raise UserError(
-            f"{model.name if isinstance(model, ModelShape) else model}: only weights can be executed"
-        )
+        raise UserError(f"{model.name if isinstance(model, ModelShape) else model}: only weights can be executed")
     if not executed and (requantise or capture):
         option = "--requantise" if requantise else "--capture"
         raise UserError(f"{option} needs a run on real weights; this one walks shapes only")
@@ -215,6 +213,7 @@ def _header(
         batch=batch,
         prompt_sha256=prompt_sha256,
         weights=formats.weights or ("as stored" if executed else "fp16"),
+        head_weights=formats.head_weights or ("as stored" if executed else "fp16"),
         activations=formats.activations,
         accumulator=formats.accumulator or "int32 for integer products, else fp32",
         kv=formats.kv,
@@ -254,9 +253,7 @@ class _Capturer:
         for pattern in self.patterns:
             if pattern in self._unmatched:
                 example = nearest(pattern.replace("*", "0"), self._names)
-                raise UserError(
-                    f"--capture {pattern!r} matches no operator{example}; names are like layers.3.gate"
-                )
+                raise UserError(f"--capture {pattern!r} matches no operator{example}; names are like layers.3.gate")
 
 
 def save_captured(captured: dict[str, np.ndarray], path: Path) -> None:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from lutscape.hw.formats.storage import parse_element_format, parse_weight_format
-from lutscape.hw.result import Floats
+from lutscape.hw.result import Bools, Floats
 from lutscape.models.trace import Trace
 
 RESULT_COLUMNS = [
@@ -41,28 +41,45 @@ class Operators:
         stored_weight_bits: stored bits of one weight, scales excluded.
         groups: scale groups along K (1 for one scale per row or tensor; block formats: K / 32).
         activation_bits: bits of one activation.
+        integer_activations: the activation format is an integer.
     """
 
     frame: pd.DataFrame
-    linear: npt.NDArray[np.bool_]
-    attention: npt.NDArray[np.bool_]
-    other: npt.NDArray[np.bool_]
+    linear: Bools
+    attention: Bools
+    other: Bools
     m: Floats
     n: Floats
     k: Floats
     macs: Floats
     heads: Floats
+    kv_heads: Floats
     batch: Floats
     readers: Floats
     weight_bits: npt.NDArray[np.int64]
     stored_weight_bits: Floats
     groups: Floats
     activation_bits: Floats
+    integer_activations: Bools
     weight_bytes: Floats
     activation_bytes: Floats
     output_bytes: Floats
     kv_read_bytes: Floats
     kv_write_bytes: Floats
+
+
+QUANTISE_OPERATIONS = 3
+"""Vector operations per integer activation: largest magnitude, scale and round, sum for the zero points."""
+
+
+def scaling_operations(ops: Operators, on_unit: Bools) -> Floats:
+    """(R,) vector operations around an integer matrix product, on any machine.
+
+    One multiply-add per output and scale group applies scale and zero point; integer activations are
+    quantised once per tensor (:data:`QUANTISE_OPERATIONS` each, in equal parts by the tensor's readers).
+    """
+    quantise = np.where(ops.integer_activations, QUANTISE_OPERATIONS * ops.m * ops.k / ops.readers, 0.0)
+    return np.where(on_unit, ops.m * ops.n * ops.groups + quantise, 0.0)
 
 
 BLOCK = {"q2_k": 16, "q3_k": 16, "q6_k": 16}
@@ -116,12 +133,14 @@ def _prepare(trace: Trace) -> Operators:
         k=k,
         macs=column("macs"),
         heads=column("heads"),
+        kv_heads=column("kv_heads"),
         batch=column("batch"),
         readers=np.maximum(column("readers"), 1),
         weight_bits=weight_bits,
         stored_weight_bits=stored,
         groups=groups,
         activation_bits=activation_bits,
+        integer_activations=rows["activation_format"].str.startswith("int").to_numpy(bool),
         weight_bytes=column("weight_bytes"),
         activation_bytes=column("activation_bytes"),
         output_bytes=column("output_bytes"),

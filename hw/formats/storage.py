@@ -109,8 +109,8 @@ class WeightFormat:
 def parse_weight_format(text: str) -> WeightFormat:
     """Read ``int4``, ``int4-g64``, ``int8-row``, ``ternary``, ``fp16``, ``q4_1``.
 
-    Integers without a suffix get groups of 128 with zero points; ternary has one scale per tensor
-    and no zero point (BitNet b1.58, arXiv 2402.17764, eq. 1-3).
+    Integers have zero points (one bit, a sign, has none) and, without a suffix, groups of 128; ternary has
+    one scale per tensor and no zero point (BitNet b1.58, arXiv 2402.17764, eq. 1-3).
 
     Raises:
         UserError: unknown element or suffix.
@@ -121,9 +121,9 @@ def parse_weight_format(text: str) -> WeightFormat:
         if suffix:
             raise UserError(f"weight format {text!r}: {element.name} carries no group suffix; drop -{suffix}")
         return WeightFormat(element, None, False)
-    zero_point = element.kind == "int"
+    zero_point = element.kind == "int" and element.bits > 1
     if not suffix:
-        return WeightFormat(element, DEFAULT_GROUP if zero_point else -1, zero_point)
+        return WeightFormat(element, DEFAULT_GROUP if element.kind == "int" else -1, zero_point)
     if suffix == "row":
         return WeightFormat(element, 0, zero_point)
     if suffix == "tensor":

@@ -24,8 +24,18 @@ class MmaUnit(Part):
     """Efficiency of the matrix units alone at full rate; one MAC is two operations."""
 
 
+class LutArrays(Part):
+    """The lookup arrays of one SM for which area and efficiency were published."""
+
+    m: int = Field(ge=1, le=256)
+    n: int = Field(ge=1, le=1024)
+    k: int = Field(ge=2, le=8)
+    arrays_per_sm: int = Field(ge=1, le=1024)
+    table_bits: int = Field(ge=4, le=16)
+
+
 class LutUnit(Part):
-    """Lookup-table tensor cores of one SM: arrays of m x n x k, weights bit-serial."""
+    """Lookup-table tensor cores of one SM: arrays of m x n x k, weights bit-serial in up to 8 planes."""
 
     kind: Literal["lut"] = "lut"
     activation_format: Literal["int8", "fp8_e4m3", "fp16", "int16"]
@@ -41,12 +51,12 @@ class LutUnit(Part):
     """Accumulator register capacity relative to the base SM (paper, Table 1: doubled)."""
     precompute: Literal["fused", "separate"] = "fused"
     """Tables built by the preceding element-wise operator, or by a kernel of their own."""
-    max_weight_bits: int = Field(default=4, ge=1, le=8)
-    """Widest weight taken as bit planes; wider ones run as two or more passes."""
     area_mm2_per_sm: float = Field(gt=0)
-    """Area of the SM's lookup units at the spec's technology node, mm²."""
+    """Area of the SM's lookup units as described by ``published_for``, at the spec's technology node, mm²."""
     tera_ops_per_watt: float = Field(gt=0)
-    """Efficiency of the lookup units alone at ``efficiency_weight_bits``; one MAC is two operations."""
+    """Efficiency of those units alone at ``efficiency_weight_bits``; one MAC is two operations."""
+    published_for: LutArrays
+    """Configuration of the two numbers above; another one is scaled by gate counts (hw/gates.py)."""
     efficiency_weight_bits: int = Field(default=2, ge=1, le=8)
 
     @property
@@ -58,7 +68,7 @@ class LutUnit(Part):
 class Dram(Part):
     """Off-chip memory."""
 
-    bandwidth_gb_s: float = Field(gt=0, le=100_000)
+    bandwidth_gb_s: float = Field(ge=0.01, le=100_000)
     """Peak bandwidth, 10⁹ bytes per second."""
     efficiency: float = Field(gt=0, le=1)
     """Achievable share of the peak in long streams."""
@@ -78,8 +88,36 @@ class GpuSpec(Spec):
             "matrix_unit.register_scale",
             "matrix_unit.precompute",
             "matrix_unit.table_bits",
-            "matrix_unit.max_weight_bits",
+            *(f"matrix_unit.published_for.{f}" for f in ("m", "n", "k", "arrays_per_sm", "table_bits")),
             "matrix_unit.efficiency_weight_bits",
+        }
+    )
+    cost_only: ClassVar[frozenset[str]] = frozenset(
+        {
+            "matrix_unit.area_mm2_per_sm",
+            "matrix_unit.tera_ops_per_watt",
+            "attention_tera_ops_per_watt",
+            "dram.energy_pj_per_bit",
+        }
+    )
+    uncharged: ClassVar[frozenset[str]] = frozenset(
+        {
+            "clock_mhz",
+            "matrix_unit.macs_per_cycle_per_sm",
+            "matrix_unit.register_scale",
+            "vector_ops_per_cycle_per_sm",
+            "special_ops_per_cycle_per_sm",
+            "register_file_kib_per_sm",
+            "shared_memory_kib_per_sm",
+            "shared_bytes_per_cycle_per_sm",
+            "l2_mib",
+            "l2_bytes_per_cycle",
+            "l2_latency_cycles",
+            "dram.bandwidth_gb_s",
+            "dram.efficiency",
+            "dram.latency_ns",
+            "kernel_overhead_us",
+            "attention_macs_per_cycle_per_sm",
         }
     )
 

@@ -45,7 +45,10 @@ class Array(Part):
 
 
 class Buffers(Part):
-    """On-chip SRAM; every buffer is double-buffered, so half of it holds the working tile."""
+    """On-chip SRAM; every buffer is double-buffered, so half of it holds the working tile.
+
+    Ports are as wide as the array needs: bandwidth is not limited and not charged beyond energy per byte.
+    """
 
     weight_kib: int = Field(ge=1, le=1 << 20)
     activation_kib: int = Field(ge=1, le=1 << 20)
@@ -76,6 +79,10 @@ class LutTensorCoreSpec(Spec):
             "buffers.output_kib",
         }
     )
+    cost_only: ClassVar[frozenset[str]] = frozenset({"dram.energy_pj_per_bit"})
+    uncharged: ClassVar[frozenset[str]] = frozenset(
+        {"clock_mhz", "dram.bandwidth_gb_s", "dram.efficiency", "dram.latency_ns"}
+    )
 
     kind: Literal["lut-tensor-core"] = "lut-tensor-core"
     array: Array
@@ -87,6 +94,12 @@ class LutTensorCoreSpec(Spec):
     """FP16 lanes for norms, softmax and element-wise operators; one operation per lane and cycle."""
     buffers: Buffers
     dram: Dram
+
+    def inert(self) -> frozenset[str]:
+        """Return the fields of the datapath that this design does not have."""
+        if self.array.datapath == "mac":
+            return frozenset({"tables_per_cycle", "array.table_bits", "array.planes_per_cycle"})
+        return frozenset({"array.multiplier_weight_bits"})
 
     @property
     def dram_bytes_per_cycle(self) -> float:

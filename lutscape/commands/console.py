@@ -15,9 +15,7 @@ def progress_bar() -> Iterator[Callable[[str, int, int], None]]:
 
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"))
     stderr = Console(stderr=True)
-    bar = Progress(
-        *columns, TimeRemainingColumn(), console=stderr, transient=True, disable=not stderr.is_terminal
-    )
+    bar = Progress(*columns, TimeRemainingColumn(), console=stderr, transient=True, disable=not stderr.is_terminal)
     with bar as progress:
         tasks: dict[str, TaskID] = {}
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,7 +30,7 @@ def get(name: str, as_json: bool) -> None:
     """Fetch the weights of a registered model into the cache (once; offline afterwards)."""
     from lutscape.models import registry
 
-    path, fetched = registry.get(name)
+    path, fetched = registry.get(name, lambda line: print(line, file=sys.stderr))
     if as_json:
         print(json.dumps({"model": name, "path": str(path), "fetched": fetched}))
     else:
@@ -44,7 +45,7 @@ def list_models(as_json: bool) -> None:
     from lutscape.models.parameters import parameter_count
     from lutscape.models.shape import load_file
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in registry.names():
         file = load_file(name)
         cached = file.weights is not None and registry.weights_path(name, file.weights).is_file()
@@ -141,9 +142,7 @@ def run(
 
 @models.command(name="eval")
 @click.argument("model")
-@click.option(
-    "--text", "text_path", type=click.Path(path_type=Path), help="UTF-8 file; default: pydoc_data.topics."
-)
+@click.option("--text", "text_path", type=click.Path(path_type=Path), help="UTF-8 file; default: pydoc_data.topics.")
 @click.option("--weights", help="Format of the linear layers: int4-g64, ternary, … [default: as stored]")
 @click.option("--head-weights", help="Format of embedding and output projection. [default: as stored]")
 @click.option("--activations", help="Format of linear inputs: int8, fp8_e4m3, … [default: fp32]")
@@ -176,9 +175,7 @@ def evaluate(
         recipe = Recipe.of(formats)
         quantised = None
         if recipe != Recipe(activations="fp32", kv="fp32"):
-            quantised = reference.variant(
-                recipe.linear_factory, recipe.weight_transform, recipe.kv_quantiser, progress
-            )
+            quantised = reference.variant(recipe.linear_factory, recipe.weight_transform, recipe.kv_quantiser, progress)
         windows = perplexity.windows(reference.tokenizer.encode(text), context, tokens, reference.shape)
         result = perplexity.evaluate(reference, quantised, windows, progress)
     about = {

@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from lutscape.commands.tables import engineering, show
+from lutscape.commands.console import print_table
 
 
 @click.command()
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--hardware", "-w", required=True, metavar="SPEC", help="Packaged name (a100-fp16) or path of a YAML.")
-@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override one spec field, e.g. array.n=128.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override one spec field: array.n=128.")
 @click.option("--operators", is_flag=True, help="One row per distinct operator instead of one per role.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: totals, areas, operators.")
 def simulate(trace: Path, hardware: str, changes: tuple[str, ...], operators: bool, as_json: bool) -> None:
@@ -23,96 +23,84 @@ def simulate(trace: Path, hardware: str, changes: tuple[str, ...], operators: bo
     TRACE is a file that `lutscape trace` wrote. Prints where the time goes, by operator role and phase, what
     bounds it, and the totals with the grade of each number.
     """
+    from lutscape.explore.text import percent, quantity, significant
     from lutscape.hw import spec as specs
     from lutscape.models.trace import Trace
     from lutscape.sim.simulate import simulate as run
 
+    loaded = Trace.load(trace)
     spec = specs.load(hardware)
     if changes:
         spec = specs.override(spec, dict(_change(c) for c in changes), place="--set")
-    result, ppa = run(spec, Trace.load(trace))
+    result, ppa = run(spec, loaded)
     frame = result.frame()
-    frame["energy_uj"] = sum(ppa.energy.values()) * 1e6
+    frame["energy_j"] = sum(ppa.energy.values())
     if as_json:
         rows = json.loads(frame.to_json(orient="records"))
-        click.echo(
-            json.dumps({"machine": spec.name, "digest": spec.digest(), **ppa.as_dict(), "operators": rows}, indent=1)
-        )
+        document = {"machine": spec.name, "digest": spec.digest(), **ppa.as_dict(), "operators": rows}
+        click.echo(json.dumps(document, indent=1))
         return
     table = frame if operators else _by_role(frame)
     total = float((result.seconds * result.count).sum()) * 1e3
-    show(
-        f"{spec.name} ({spec.technology}, {spec.clock_mhz:g} MHz) on {trace.name}",
-        [
-            "phase",
-            "operator",
-            "M x N x K",
-            "count",
-            "time each",
-            "total",
-            "share",
-            "bound by",
-            "DRAM each",
-            "energy each",
-        ],
+    click.echo(f"{spec.name} ({Path(spec.technology).stem}, {spec.clock_mhz:g} MHz) on {trace.name}")
+    print_table(
+        ["phase", "operator", "M", "N", "K", "count", "each", "total", "share", "bound by", "DRAM each", "energy each"],
         [
             [
                 r["phase"],
                 r["operator"],
-                f"{r['M']} x {r['N']} x {r['K']}",
-                str(r["count"]),
-                engineering(r["microseconds"] * 1e-6, "s"),
-                engineering(r["total_ms"] * 1e-3, "s"),
-                f"{100 * r['total_ms'] / total:.1f} %",
+                *(r[d] for d in "MNK"),
+                r["count"],
+                quantity(r["microseconds"] * 1e-6, "s"),
+                quantity(r["total_ms"] * 1e-3, "s"),
+                percent(r["total_ms"] / total),
                 r["bound_by"],
-                engineering(r["dram_bytes"], "B"),
-                engineering(r["energy_uj"] * 1e-6, "J"),
+                quantity(r["dram_bytes"], "B"),
+                quantity(r["energy_j"], "J"),
             ]
             for r in table.to_dict("records")
         ],
-        left=(0, 1, 2, 7),
+        left=["phase", "operator", "bound by"],
     )
-    show(
-        "totals",
+    click.echo("\ntotals")
+    print_table(
         ["metric", "value", "grade", "source"],
-        [[n, engineering(q.value, q.unit), str(q.grade), q.source] for n, q in ppa.metrics.items()],
-        left=(0, 2, 3),
+        [[n, quantity(q.value, q.unit), q.grade, q.source] for n, q in ppa.metrics.items()],
+        left=["metric", "grade", "source"],
     )
-    show(
-        f"area: {ppa.area_convention}",
+    click.echo(f"\narea: {ppa.area_convention}")
+    print_table(
         ["component", "mm²", "grade", "source"],
-        [[n, f"{q.value:.4g}", str(q.grade), q.source] for n, q in ppa.area.items()],
-        left=(0, 2, 3),
+        [[n, significant(q.value), q.grade, q.source] for n, q in ppa.area.items()],
+        left=["component", "grade", "source"],
     )
     energy = ppa.total_energy(result)
     joules = sum(energy.values()) or 1.0
-    show(
-        "energy of the trace",
+    click.echo("\nenergy of the whole trace")
+    print_table(
         ["component", "energy", "share", "grade", "source"],
         [
-            [
-                n,
-                engineering(v, "J"),
-                f"{100 * v / joules:.1f} %",
-                str(ppa.energy_source[n].grade),
-                ppa.energy_source[n].source,
-            ]
+            [n, quantity(v, "J"), percent(v / joules), ppa.energy_source[n].grade, ppa.energy_source[n].source]
             for n, v in energy.items()
         ],
-        left=(0, 3, 4),
+        left=["component", "grade", "source"],
     )
 
 
 def _by_role(frame: Any) -> Any:
-    """One row per phase and operator role: counts and totals added, per-execution values averaged."""
+    """One row per phase and operator role: counts and totals added, per-execution values averaged.
+
+    Where a dimension differs between executions (keys of attention, step after step), its range is shown.
+    """
     import pandas as pd
 
     rows = []
     for (phase, operator), group in frame.groupby(["phase", "operator"], sort=False):
         count = group["count"].sum()
-        slowest = group.loc[(group["total_ms"]).idxmax()]
-        mean = {c: (group[c] * group["count"]).sum() / count for c in ("microseconds", "dram_bytes", "energy_uj")}
-        shape = {d: slowest[d] if group[d].nunique() == 1 else f"…{group[d].max()}" for d in ("M", "N", "K")}
+        mean = {c: (group[c] * group["count"]).sum() / count for c in ("microseconds", "dram_bytes", "energy_j")}
+        shape = {d: _range(group[d]) for d in ("M", "N", "K")}
+        bound = group.loc[group["total_ms"].idxmax(), "bound_by"]
+        total = group["total_ms"].sum()
         rows.append(
             {
                 "phase": phase,
@@ -120,11 +108,16 @@ def _by_role(frame: Any) -> Any:
                 **shape,
                 "count": count,
                 **mean,
-                "total_ms": group["total_ms"].sum(),
-                "bound_by": slowest["bound_by"],
+                "total_ms": total,
+                "bound_by": bound,
             }
         )
     return pd.DataFrame(rows)
+
+
+def _range(values: Any) -> str:
+    low, high = values.min(), values.max()
+    return str(low) if low == high else f"{low}–{high}"
 
 
 def _change(text: str) -> tuple[str, Any]:
@@ -135,4 +128,7 @@ def _change(text: str) -> tuple[str, Any]:
     key, separator, value = text.partition("=")
     if not separator:
         raise UserError(f"--set {text!r}: write KEY=VALUE, for example array.n=128")
-    return key.strip(), yaml.safe_load(value)
+    try:
+        return key.strip(), yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {key.strip()}: {value!r} is not a YAML value") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Literal
 
 import click
 import pandas as pd
@@ -11,6 +12,8 @@ import pandas as pd
 from lutscape.commands.console import print_table, progress_bar, quantity
 from lutscape.models.export import TARGETS
 from lutscape.models.trace import TOTALS, Trace
+
+PHASES: tuple[Literal["prefill", "decode"], ...] = ("prefill", "decode")
 
 
 class DefaultGroup(click.Group):
@@ -54,29 +57,15 @@ def trace() -> None:
 @click.option("--prompt-tokens", default=512, show_default=True, help="Tokens per sequence in prefill.")
 @click.option("--decode-tokens", default=64, show_default=True, help="Decode steps; 0 = prefill alone.")
 @click.option("--batch", default=1, show_default=True, help="Sequences.")
-@click.option(
-    "--weights", help="Format of the linear layers: int2, int4-g64, … [default: as stored, else fp16]"
-)
-@click.option(
-    "--head-weights", help="Format of embedding and output projection. [default: as stored, else fp16]"
-)
-@click.option(
-    "--activations", default="fp16", show_default=True, help="Format of linear inputs: int8, fp16, …"
-)
-@click.option(
-    "--kv", default="fp16", show_default=True, help="Format of keys and values: fp16, int8, int4, …"
-)
+@click.option("--weights", help="Format of the linear layers: int2, int4-g64, … [default: as stored, else fp16]")
+@click.option("--head-weights", help="Format of embedding and output projection. [default: as stored, else fp16]")
+@click.option("--activations", default="fp16", show_default=True, help="Format of linear inputs: int8, fp16, …")
+@click.option("--kv", default="fp16", show_default=True, help="Format of keys and values: fp16, int8, int4, …")
 @click.option("--accumulator", help="Format of sums. [default: int32 for integer products, else fp32]")
-@click.option(
-    "--requantise", is_flag=True, help="Really requantise to these formats; otherwise they are counted."
-)
+@click.option("--requantise", is_flag=True, help="Really requantise to these formats; otherwise they are counted.")
 @click.option("--shape-only", is_flag=True, help="Do not run the weights, even where there are any.")
-@click.option(
-    "--capture", multiple=True, metavar="GLOB", help="Keep operands of these operators ('layers.3.*')."
-)
-@click.option(
-    "-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Parquet file."
-)
+@click.option("--capture", multiple=True, metavar="GLOB", help="Keep operands of these operators ('layers.3.*').")
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="Parquet file.")
 @click.option("--json", "as_json", is_flag=True, help="Print header and totals as one JSON object.")
 def make(
     model: str,
@@ -133,9 +122,7 @@ def make(
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--layer", type=int, help="Rows of one block instead of the summary; -1 = outside the blocks.")
 @click.option("--phase", type=click.Choice(["prefill", "decode"]), help="One phase.")
-@click.option(
-    "--limit", default=40, show_default=True, type=click.IntRange(1), help="Most rows of a listing."
-)
+@click.option("--limit", default=40, show_default=True, type=click.IntRange(1), help="Most rows of a listing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def show(file: Path, layer: int | None, phase: str | None, limit: int, as_json: bool) -> None:
     """Show header, totals and operators of a trace."""
@@ -149,9 +136,7 @@ def show(file: Path, layer: int | None, phase: str | None, limit: int, as_json: 
             _print_rows(chosen, limit)
         return
     grouped = rows.groupby(["phase", "operator", "kind", "weight_format"], sort=False)[list(TOTALS)].sum()
-    grouped.insert(
-        0, "count", rows.groupby(["phase", "operator", "kind", "weight_format"], sort=False).size()
-    )
+    grouped.insert(0, "count", rows.groupby(["phase", "operator", "kind", "weight_format"], sort=False).size())
     table = grouped.reset_index()
     if as_json:
         print(json.dumps({**_summary(loaded), "operators": table.to_dict(orient="records")}))
@@ -178,7 +163,7 @@ def export(file: Path, target: str, output: Path, as_json: bool) -> None:
 
 
 def _summary(loaded: Trace) -> dict[str, object]:
-    totals = {phase: loaded.totals(phase) for phase in ("prefill", "decode")}  # type: ignore[arg-type]
+    totals: dict[str, dict[str, int]] = {phase: loaded.totals(phase) for phase in PHASES}
     return {
         "header": loaded.header.model_dump(mode="json"),
         "rows": len(loaded.rows),
@@ -193,40 +178,38 @@ def _print_header(loaded: Trace) -> None:
         how += ", really requantised" if h.requantised else ", formats counted, not requantised"
     print(f"{h.model}: {how}")
     print(f"  prompt {h.prompt_tokens}, decode {h.decode_tokens}, batch {h.batch}")
-    print(f"  weights {h.weights}, activations {h.activations}, kv {h.kv}, accumulator {h.accumulator}")
+    print(f"  weights {h.weights}, head {h.head_weights}, activations {h.activations}, kv {h.kv}")
+    print(f"  accumulator {h.accumulator}")
     print(f"  source {h.source}")
 
 
 def _print_totals(loaded: Trace) -> None:
     lines = []
-    for phase in ("prefill", "decode", None):
-        totals = loaded.totals(phase)  # type: ignore[arg-type]
-        lines.append(
-            (phase or "all", quantity(totals["macs"]), *(quantity(totals[t], "B") for t in TOTALS[1:]))
-        )
+    for phase in (*PHASES, None):
+        totals = loaded.totals(phase)
+        lines.append((phase or "all", quantity(totals["macs"]), *(quantity(totals[t], "B") for t in TOTALS[1:])))
     columns = ("totals", "MACs", "weights", "activations", "outputs", "KV read", "KV written")
     print_table(columns, lines, left=("totals",))
 
 
 def _print_operators(table: pd.DataFrame) -> None:
-    moved = table[list(TOTALS[1:])].sum(axis=1)
+    table = table.assign(bytes=table[list(TOTALS[1:])].sum(axis=1))
     lines = []
     for phase, part in table.groupby("phase", sort=False):
-        macs, all_bytes = max(int(part["macs"].sum()), 1), max(int(moved[part.index].sum()), 1)
-        for index, row in part.iterrows():
+        macs, all_bytes = max(int(part["macs"].sum()), 1), max(int(part["bytes"].sum()), 1)
+        for _, row in part.iterrows():
             names = (phase, row["operator"], row["kind"], row["weight_format"], row["count"])
-            shares = (f"{100 * row['macs'] / macs:.1f}", f"{100 * moved[index] / all_bytes:.1f}")
-            lines.append((*names, quantity(row["macs"]), shares[0], quantity(moved[index], "B"), shares[1]))
+            shares = (f"{100 * row['macs'] / macs:.1f}", f"{100 * row['bytes'] / all_bytes:.1f}")
+            lines.append((*names, quantity(row["macs"]), shares[0], quantity(row["bytes"], "B"), shares[1]))
     columns = ("phase", "operator", "kind", "weights", "count", "MACs", "MACs %", "bytes", "bytes %")
     print_table(columns, lines, left=columns[:4])
 
 
 def _print_rows(rows: pd.DataFrame, limit: int) -> None:
     shown = ["phase", "step", "name", "input", "M", "N", "K", "weight_format", "activation_format"]
-    moved = rows[list(TOTALS[1:])].sum(axis=1)
     lines = [
-        (*(row[c] for c in shown), quantity(row["macs"]), quantity(moved[index], "B"))
-        for index, row in rows.head(limit).iterrows()
+        (*(row[c] for c in shown), quantity(row["macs"]), quantity(sum(row[c] for c in TOTALS[1:]), "B"))
+        for _, row in rows.head(limit).iterrows()
     ]
     left = ("phase", "name", "input", "weight_format", "activation_format")
     print_table([*shown, "MACs", "bytes"], lines, left=left)

@@ -38,8 +38,8 @@ def quantise_rows(x: np.ndarray, bits: int = 8) -> QuantisedRows:
     """
     top = np.float32(2 ** (bits - 1) - 1)
     largest = np.abs(x).max(-1, keepdims=True)
-    scales = np.where(largest > 0, largest / top, np.float32(1)).astype(np.float32)
-    scales = np.where(scales > 0, scales, np.finfo(np.float32).tiny)
+    smallest = np.finfo(np.float32).tiny  # no subnormal scales
+    scales = np.where(largest > 0, np.maximum(largest / top, smallest), np.float32(1)).astype(np.float32)
     codes = np.clip(np.rint(x / scales), -top, top).astype(np.int8 if bits == 8 else np.int16)
     return QuantisedRows(codes, scales)
 

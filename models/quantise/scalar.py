@@ -92,7 +92,7 @@ def quantise(weight: np.ndarray, bits: int, group: int = 128, symmetric: bool = 
             else:
                 low, high = np.minimum(part.min(-1), 0), np.maximum(part.max(-1), 0)
                 scale = fp16_scale((high - low) / top)
-                zero = np.clip(np.rint(-low / scale), 0, top)
+                zero = np.clip(np.rint(np.abs(low) / scale), 0, top)
             chosen = np.clip(np.rint(part / scale[:, None]) + zero[:, None], 0, top)
         if not np.isfinite(scale).all():
             raise ValueError("quantise: the weights are not all finite")

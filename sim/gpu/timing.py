@@ -11,7 +11,9 @@ and DRAM bytes per cycle of the chip; G = ⌈M/t_m⌉ ⌈N/t_n⌉ s blocks; c bl
                                                      lookup units: R_m = plane rate / W)
     shared   T_s = B J (Q + X t_n/u_n + W t_m/u_m) / R_s   (one write; warps of u_m x u_n re-read both parts
                                                      X = t_m t_k b_x / 8 and W = t_n t_k b_w / 8)
-    vector   T_v = B J t_n t_k d / R_v               (d = 1 if weights must be widened to the unit's format)
+    vector   T_v = (B J t_n t_k d + V / S) / R_v     (d = 1 if weights must be widened to the unit's format;
+                                                     V = M N g + 3 M K / readers where scales cannot be applied
+                                                     to the weights: integer, FP8 and lookup units, g groups)
     L2       T_2 = max(G J Q / β_2, B J Q / 64)      (an SM takes at most 64 bytes per clock)
     DRAM     T_d = (D_w + D_x + D_y) / β_d
 
@@ -30,10 +32,15 @@ Lookup units read tables instead of activations: b_x = 2^(k-1) table_bits / k pe
 them costs, per distinct activation tensor (shared by its readers), additions on the vector units and a
 write of the tables; ``separate`` precompute adds a kernel with its own reading and overhead.
 
+What runs where: lookup units take integer weights with any activations (tables are quantised to table_bits as
+they are built); INT8 units integer weights with INT8 activations; FP8 units FP8 activations with FP8 weights or
+integers of at most 4 bits, which E4M3 holds exactly; FP16 units everything else.
+
 Attention (FlashAttention): max of MACs, exponentials, vector operations and bytes; prefill splits
-queries in blocks of 128 over the SMs, decode splits keys in blocks of 256; the cache crosses DRAM once
-(it is read from L2 if it fits 80 % of it and was just written: prefill). Norms and element-wise operators: max(vector,
-bytes), from L2 if inputs and outputs fit half of it. Each operator is one kernel.
+queries in blocks of 128 over the SMs, decode splits keys in blocks of 256 and computes 16 rows for the
+heads / kv_heads queries that share a cache; the cache crosses DRAM once (it is read from L2 if it fits 80 % of
+it and was just written: prefill). Norms and element-wise operators: max(vector, bytes). Their inputs and outputs,
+and attention's, come from L2 if they fit half of it. Each operator is one kernel.
 """
 
 from __future__ import annotations
@@ -42,10 +49,10 @@ import numpy as np
 
 from lutscape.hw.gates import table_additions
 from lutscape.hw.machines.gpu import GpuSpec, LutUnit
-from lutscape.hw.result import Floats, Result
+from lutscape.hw.result import Bools, Floats, Result
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
-from lutscape.sim.operators import Operators, prepare
+from lutscape.sim.operators import Operators, prepare, scaling_operations
 
 SM_L2_BYTES_PER_CYCLE = 64
 """Bytes per clock one SM takes from L2 (NVIDIA A100 whitepaper: 64 B/clk/SM)."""
@@ -121,22 +128,22 @@ def timing(spec: GpuSpec, trace: Trace) -> Result:
     )
 
 
-def _on_unit(spec: GpuSpec, ops: Operators) -> Floats:
-    """(R,) whether the spec's matrix unit computes the row; else the FP16 units that attention uses do.
-
-    Lookup units take integer weights. MMA units take what converts to their format without loss:
-    INT8 units integer weights, floating-point units everything.
-    """
+def _on_unit(spec: GpuSpec, ops: Operators) -> Bools:
+    """(R,) whether the spec's matrix unit computes the row; else the FP16 units that attention uses do."""
     unit = spec.matrix_unit
     integer = ops.weight_bits > 0
-    if isinstance(unit, LutUnit) or unit.activation_format == "int8":
+    if isinstance(unit, LutUnit):
         return integer
+    if unit.activation_format == "int8":
+        return integer & ops.integer_activations & (ops.activation_bits <= 8)
     if unit.activation_format == "fp8_e4m3":
-        return integer | (ops.stored_weight_bits <= 8)
+        fp8 = ~ops.integer_activations & (ops.activation_bits == 8)
+        exact = np.where(integer, ops.stored_weight_bits <= 4, ops.stored_weight_bits == 8)
+        return fp8 & exact
     return np.ones(len(ops.m), bool)
 
 
-def _operand_bits(spec: GpuSpec, ops: Operators, on_unit: Floats) -> Floats:
+def _operand_bits(spec: GpuSpec, ops: Operators, on_unit: Bools) -> Floats:
     """(R,) bits per activation that blocks load: values, or tables for lookup units."""
     unit = spec.matrix_unit
     if isinstance(unit, LutUnit):
@@ -146,7 +153,7 @@ def _operand_bits(spec: GpuSpec, ops: Operators, on_unit: Floats) -> Floats:
     return np.where(on_unit, unit_bits, 16.0)
 
 
-def _gemm(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
+def _gemm(spec: GpuSpec, ops: Operators, on_unit: Bools) -> dict[str, Floats]:
     unit, rows = spec.matrix_unit, len(ops.m)
     lut = isinstance(unit, LutUnit)
     t_m, t_n, split = _candidates()  # (1, C)
@@ -155,18 +162,19 @@ def _gemm(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
     scale_bits = np.maximum(8 * ops.weight_bytes / np.maximum(ops.n * ops.k, 1) - ops.stored_weight_bits, 0)
     b_w = np.where(ops.stored_weight_bits > 0, ops.stored_weight_bits + scale_bits, 16.0)[:, None]
     bits = np.maximum(ops.weight_bits, 1).astype(float)
-    if lut:
-        assert isinstance(unit, LutUnit)
+    if isinstance(unit, LutUnit):
         rate = np.where(on_unit, unit.plane_macs_per_cycle_per_sm / bits, spec.attention_macs_per_cycle_per_sm)
         granule = np.where(on_unit, unit.m, MMA_ROWS)[:, None]
         registers = spec.register_file_kib_per_sm * 1024 * unit.register_scale
         widen = np.where(on_unit, 0.0, 1.0)[:, None]
+        warp_n = np.where(on_unit, LUT_WARP_N, WARP_N)[:, None]
     else:
         rate = np.where(on_unit, unit.macs_per_cycle_per_sm, spec.attention_macs_per_cycle_per_sm)
         granule = np.full((rows, 1), float(MMA_ROWS))
         registers = float(spec.register_file_kib_per_sm * 1024)
         unit_bits = 8 if unit.activation_format in ("int8", "fp8_e4m3") else 16
         widen = (ops.stored_weight_bits < unit_bits)[:, None] * 1.0
+        warp_n = np.full((rows, 1), WARP_N)
     stage = (t_m * b_x + t_n * b_w) * TILE_K / 8
     accumulators = t_m * t_n * ACCUMULATOR_BYTES
     fits = (accumulators <= registers / 2) & (STAGES * stage <= spec.shared_memory_kib_per_sm * 1024)
@@ -183,12 +191,13 @@ def _gemm(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
     work = busiest * steps
     mac_rows = np.minimum(np.ceil(np.minimum(m, t_m) / granule) * granule, np.maximum(t_m, granule))
     compute = work * mac_rows * t_n * TILE_K / rate[:, None]
-    warp_n = np.where(on_unit, LUT_WARP_N, WARP_N)[:, None] if lut else float(WARP_N)
     reads = (t_m * b_x * np.maximum(t_n / warp_n, 1) + t_n * b_w * np.maximum(t_m / WARP_M, 1)) * TILE_K / 8
     shared_bytes = grid * steps * (stage + reads)
     shared = work * (stage + reads) / spec.shared_bytes_per_cycle_per_sm
-    vector_ops_all = grid * steps * t_n * TILE_K * widen
-    vector = work * t_n * TILE_K * widen / spec.vector_ops_per_cycle_per_sm
+    scaled_apart = on_unit & (lut | (unit.activation_format in ("int8", "fp8_e4m3")))
+    scaling = scaling_operations(ops, scaled_apart)[:, None]
+    vector_ops_all = grid * steps * t_n * TILE_K * widen + scaling
+    vector = (work * t_n * TILE_K * widen + scaling / spec.sms) / spec.vector_ops_per_cycle_per_sm
     y = np.maximum(ops.output_bytes / np.maximum(ops.m * ops.n, 1), 1)[:, None]
     partial = np.where(split > 1, 2 * ACCUMULATOR_BYTES * split * m * n, 0.0)
     l2_bytes = grid * steps * stage + m * n * y + partial
@@ -245,14 +254,15 @@ def _attention(spec: GpuSpec, ops: Operators, scores: Floats, plain: Floats, spe
     blocks = np.where(prefill, ops.batch * ops.heads * blocks_q, ops.batch * ops.heads * np.ceil(ops.n / KEY_BLOCK))
     share = np.ceil(np.maximum(blocks, 1) / spec.sms) / np.maximum(blocks, 1)  # busiest SM's part of the work
     compute = ops.macs * share / spec.attention_macs_per_cycle_per_sm
-    # Decode multiplies one query row: a 16-row MMA does 16 rows of work (grouped heads share it).
-    waste = np.where(prefill, 1.0, MMA_ROWS / np.minimum(np.maximum(ops.heads, 1), MMA_ROWS))
+    shared_rows = np.clip(ops.heads / np.maximum(ops.kv_heads, 1), 1, MMA_ROWS)
+    waste = np.where(prefill, 1.0, MMA_ROWS / shared_rows)
     vector = scores * plain * share / spec.vector_ops_per_cycle_per_sm
     exponentials = scores * special * share / spec.special_ops_per_cycle_per_sm
     kv = ops.kv_read_bytes
     l2_bytes = kv * np.where(prefill, blocks_q, 1.0) + q_bytes + ops.kv_write_bytes
     in_l2 = prefill & (kv <= L2_SHARE * spec.l2_mib * 2**20)
-    dram_bytes = np.where(in_l2, 0.0, kv) + ops.kv_write_bytes
+    spilled = np.where(q_bytes <= 0.5 * spec.l2_mib * 2**20, 0.0, q_bytes)
+    dram_bytes = np.where(in_l2, 0.0, kv) + ops.kv_write_bytes + spilled
     shared_bytes = 2 * l2_bytes
     return {
         "compute": compute * waste,
@@ -288,7 +298,7 @@ def _elementwise(spec: GpuSpec, ops: Operators, values: Floats, plain: Floats, s
     }
 
 
-def _tables(spec: GpuSpec, ops: Operators, on_unit: Floats) -> dict[str, Floats]:
+def _tables(spec: GpuSpec, ops: Operators, on_unit: Bools) -> dict[str, Floats]:
     """Table precompute charged to each reader of a tensor in equal parts; zeros without lookup units."""
     unit, rows = spec.matrix_unit, len(ops.m)
     zero = np.zeros(rows)

@@ -7,28 +7,36 @@ cycle. ⌈·⌉ rounds up. Every stage works on its own and overlaps with the ot
 
     array    T_a = ⌈M/(m c_m)⌉ ⌈N/(n c_n)⌉ ⌈K/k⌉ P
     tables   T_t = M ⌈K/k⌉ r / tables_per_cycle          (lookup only; r builds of each table)
-    scale    T_s = M N g / vector_lanes                   (group scale and zero point, one FMA each)
+    vector   T_s = (M N g + 3 M K / readers) / vector_lanes   (group scale and zero point, one FMA each;
+                   INT8 activations quantised once per tensor: magnitude, scale, sum for the zero point)
     DRAM     T_d = (B_w p + B_a q + B_o) / β
 
     cycles = max(T_a, T_t, T_s, T_d) + fill + drain
 
-Loop orders (the faster one is taken, then the one with less traffic)
-    activation-stationary  tables (or activations) of M_b rows stay on chip while all weights stream:
-                           p = ⌈M/M_b⌉, q = 1, r = 1 / readers when all M rows fit at once (q, k and v
-                           then share tables), else 1. If not even one row fits: r = ⌈N/(n c_n)⌉.
-    weight-stationary      N_b columns of weights stay while all rows stream:
-                           p = 1, q = r = ⌈N/N_b⌉ (q = 1 if the activations fit on chip).
+Loop orders; a stripe is n c_n columns of weights over the whole K, what the array needs to finish its
+outputs. The faster order and arrangement is taken, then the one with less traffic.
+    activation-stationary  tables (or activations) of M_b rows stay on chip while the stripes pass; within a
+                           block each stripe serves ⌈M_b/(m c_m)⌉ groups of rows. If a stripe fits half the
+                           weight buffer: p = ⌈M/M_b⌉, else it streams for every group: p = ⌈M/(m c_m)⌉.
+                           q = 1; r = 1 / readers when all M rows fit at once (q, k and v then share
+                           tables), else 1; if not even one row fits, r = ⌈N/(n c_n)⌉.
+    weight-stationary      as many stripes as half the weight buffer holds (at least one must fit) stay while
+                           all rows pass: p = 1, q = r = ⌈stripes / stripes held⌉ (q = 1 if the activations
+                           fit on chip).
 Tensors of at most half the activation and half the output buffer stay on chip between operators:
 B_a (B_o) = 0. Weights and the KV cache always come from DRAM. Weight streams are prefetched during
-the previous operator, so DRAM latency is exposed only by activations that come from DRAM.
+the previous operator, so DRAM latency is exposed only by activations that come from DRAM. Buffers have
+ports as wide as the array needs.
 
     fill   = STAGES + ⌈m c_m / tables_per_cycle⌉ (lookup) + DRAM latency (if B_a > 0)
     drain  = m c_m    (one row of n c_n outputs per cycle)
 
-Layers with floating-point weights, and attention, run on the FP16 MACs: macs / attention_macs_per_cycle;
-attention's softmax runs on the vector lanes beside them. Prefill re-reads the keys and values once
-per block of queries that fits half the activation buffer, unless they fit half the weight buffer.
-Norms and element-wise operators: max(vector operations / lanes, DRAM).
+What runs where: integer weights on the arrays (MAC arrays: with activations of at most 8 integer bits;
+lookup arrays: with any activations, their tables are quantised to ``table_bits`` as they are built; finding
+a scale per table is not charged). Everything else, and attention, runs on the FP16 MACs:
+macs / attention_macs_per_cycle; attention's softmax runs on the vector lanes beside them. Prefill re-reads
+the keys and values once per block of queries that fits half the activation buffer, unless they fit half
+the weight buffer. Norms and element-wise operators: max(vector operations / lanes, DRAM).
 """
 
 from __future__ import annotations
@@ -37,10 +45,10 @@ import numpy as np
 
 from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
-from lutscape.hw.result import Floats, Result
+from lutscape.hw.result import Bools, Floats, Result
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
-from lutscape.sim.operators import Operators, prepare
+from lutscape.sim.operators import Operators, prepare, scaling_operations
 
 STAGES = 4
 """Pipeline stages: table register, look-up and sign, plane accumulate, output register."""
@@ -74,11 +82,11 @@ def timing(spec: LutTensorCoreSpec, trace: Trace) -> Result:
     ops = prepare(trace)
     _check_accumulators(spec, ops)
     rows = len(ops.frame)
-    on_array = ops.linear & (ops.weight_bits > 0)
+    on_array = _on_array(spec, ops)
     plain, special = vector_ops.per_value(ops.frame)
     vector = ops.m * ops.n * (plain + special * vector_ops.SPECIAL)
     vector = np.where(ops.attention, vector_ops.scores(ops.frame) * (plain + special * vector_ops.SPECIAL), vector)
-    scale = np.where(on_array, ops.m * ops.n * ops.groups, 0.0)
+    scale = scaling_operations(ops, on_array)
     fp16_macs = np.where(ops.attention | (ops.linear & ~on_array), ops.macs, 0.0)
 
     resident_limit = 512 * min(spec.buffers.activation_kib, spec.buffers.output_kib)  # half of each, bytes
@@ -123,7 +131,10 @@ def timing(spec: LutTensorCoreSpec, trace: Trace) -> Result:
         operators=ops.frame,
         cycles=cycles,
         bound_by=bound,
-        bytes={"dram": dram, "buffer": _buffer_bytes(spec, ops, array, on_array, dram)},
+        bytes={
+            "dram": dram,
+            **_buffer_bytes(spec, ops, array, on_array, {"weight": weight_dram + kv, "activation": act_dram}),
+        },
         activity=activity,
         parts=parts,
         detail={
@@ -136,9 +147,17 @@ def timing(spec: LutTensorCoreSpec, trace: Trace) -> Result:
     )
 
 
+def _on_array(spec: LutTensorCoreSpec, ops: Operators) -> Bools:
+    """(R,) whether the arrays compute the row; else the FP16 MACs do."""
+    integer = ops.linear & (ops.weight_bits > 0)
+    if spec.array.datapath == "lut":
+        return integer
+    return integer & ops.integer_activations & (ops.activation_bits <= 8)
+
+
 def _check_accumulators(spec: LutTensorCoreSpec, ops: Operators) -> None:
     have = spec.array.accumulator_bits
-    for row in np.flatnonzero(ops.linear & (ops.weight_bits > 0)):
+    for row in np.flatnonzero(_on_array(spec, ops)):
         group = int(np.ceil(ops.k[row] / ops.groups[row]))
         need = accumulator_bits_needed(spec, int(ops.weight_bits[row]), group)
         if need > have:
@@ -175,23 +194,27 @@ def _array(spec: LutTensorCoreSpec, ops: Operators, act_dram: Floats) -> dict[st
 
     half_act, half_weight = 512.0 * spec.buffers.activation_kib, 512.0 * spec.buffers.weight_kib
     rows_held = np.floor(half_act / table_bytes_per_row(spec, ops.k, ops.activation_bits))[:, None]
-    blocks = np.ceil(m / np.maximum(rows_held, 1))
+    column_bytes = np.maximum(ops.weight_bytes / np.maximum(ops.n, 1), 1e-9)[:, None]
+    stripe_bytes = np.minimum(n, array.n * c_n) * column_bytes  # (R, D)
+    stripe_fits = stripe_bytes <= half_weight
+    row_groups = np.ceil(m / (array.m * c_m))
+    blocks = np.where(stripe_fits, np.ceil(m / np.maximum(rows_held, 1)), row_groups)
     shared = np.where(rows_held >= m, 1.0 / ops.readers[:, None], 1.0)
     builds_a = np.where(rows_held >= 1, shared, n_passes)
-    columns_held = np.floor(half_weight / np.maximum(ops.weight_bytes / np.maximum(ops.n, 1), 1e-9))[:, None]
-    n_blocks = np.ceil(n / np.maximum(columns_held, 1))
+    stripes_held = np.floor(half_weight / stripe_bytes)
+    n_blocks = np.ceil(n_passes / np.maximum(stripes_held, 1))
     act_fits = (ops.activation_bytes <= half_act)[:, None]
     act, weight = act_dram[:, None], ops.weight_bytes[:, None]
 
     ones = np.ones_like(steps)
     orders = {
-        "activation-stationary": (weight * blocks * ones, act * ones, builds_a * ones),
-        "weight-stationary": (weight * ones, act * np.where(act_fits, 1.0, n_blocks) * ones, n_blocks * ones),
+        "activation-stationary": (weight * blocks, act * ones, builds_a * ones, ones > 0),
+        "weight-stationary": (weight * ones, act * np.where(act_fits, 1.0, n_blocks), n_blocks, stripe_fits),
     }
     beta = spec.dram_bytes_per_cycle
     best: dict[str, Floats] = {}
     best_key = np.full(rows, np.inf)
-    for name, (weight_traffic, act_traffic, builds) in orders.items():
+    for name, (weight_traffic, act_traffic, builds, possible) in orders.items():
         tables = m * k_steps * builds
         table_cycles = tables / spec.tables_per_cycle if lut else np.zeros_like(tables)
         traffic = (weight_traffic + act_traffic) / beta
@@ -199,6 +222,7 @@ def _array(spec: LutTensorCoreSpec, ops: Operators, act_dram: Floats) -> dict[st
         drain = array.m * c_m * ones
         time = np.maximum(np.maximum(steps, table_cycles), traffic) + fill + drain
         key = time * (1 + 1e-9 * traffic / np.maximum(time, 1))  # ties go to the smaller traffic
+        key = np.where(possible, key, np.inf)
         pick = key.argmin(axis=1)
         take = (np.arange(rows), pick)
         chosen = {
@@ -231,20 +255,26 @@ def _kv_passes(spec: LutTensorCoreSpec, ops: Operators) -> Floats:
 
 
 def _buffer_bytes(
-    spec: LutTensorCoreSpec, ops: Operators, array: dict[str, Floats], on_array: Floats, dram: Floats
-) -> Floats:
-    """(R,) bytes read from and written to the on-chip buffers.
+    spec: LutTensorCoreSpec,
+    ops: Operators,
+    array: dict[str, Floats],
+    on_array: Bools,
+    arriving: dict[str, Floats],
+) -> dict[str, Floats]:
+    """(R,) bytes read from and written to each on-chip buffer.
 
     Array rows: weights once per group of m c_m rows (one plane of n c_n k bits per step), tables (or
     activations) once per pass over n c_n columns plus their writing, outputs written and read once.
-    Everything that crosses the DRAM interface is written to a buffer once. Other rows: inputs,
-    outputs, keys and values once.
+    Other rows: weights, keys and values, inputs and outputs once. What arrives from DRAM (``arriving``)
+    is written to its buffer once.
     """
     row_groups = np.ceil(ops.m / (spec.array.m * array["c_m"]))
-    weights = ops.weight_bytes * row_groups
     per_row = table_bytes_per_row(spec, ops.k, ops.activation_bits)
     written = array["tables"] / np.maximum(np.ceil(ops.k / spec.array.k), 1) * per_row
-    tables = ops.m * per_row * array["n_passes"] + written
-    on = weights + tables + 2 * ops.output_bytes
-    off = ops.weight_bytes + ops.activation_bytes + ops.output_bytes + ops.kv_read_bytes
-    return np.where(on_array, on, off) + dram
+    weights = np.where(on_array, ops.weight_bytes * row_groups, ops.weight_bytes + ops.kv_read_bytes)
+    activations = np.where(on_array, ops.m * per_row * array["n_passes"] + written, ops.activation_bytes)
+    return {
+        "weight_buffer": weights + arriving["weight"],
+        "activation_buffer": activations + arriving["activation"],
+        "output_buffer": np.where(on_array, 2.0, 1.0) * ops.output_bytes,
+    }

@@ -29,8 +29,8 @@ CASES = [
         "  n: 64\n",
         "  nn: 64\n",
         ":12: unknown key 'matrix_unit.nn' (did you mean 'n'?); allowed here: activation_format, area_mm2_per_sm, "
-        "arrays_per_sm, efficiency_weight_bits, k, kind, m, max_weight_bits, n, precompute, register_scale, "
-        "table_bits, tera_ops_per_watt (and 1 more)",
+        "arrays_per_sm, efficiency_weight_bits, k, kind, m, n, precompute, published_for, register_scale, table_bits, "
+        "tera_ops_per_watt (and 1 more)",
     ),
     (
         A100,
@@ -63,6 +63,9 @@ CASES = [
         "clock_mhz: 1 GHz",
         ":5: clock_mhz = '1 GHz': must be a valid number, unable to parse string as a number",
     ),
+    (ARRAY, "bandwidth_gb_s: 256", "bandwidth_gb_s: true", ":24: dram.bandwidth_gb_s = true: must be a number"),
+    (ARRAY, "bandwidth_gb_s: 256", "bandwidth_gb_s: .nan", ":24: dram.bandwidth_gb_s = nan: must be a finite number"),
+    (ARRAY, "bandwidth_gb_s: 256", "bandwidth_gb_s: 1e-300", None),
     (ARRAY, "  n: 64", "  n: 64\n  n: 32", ":11: key 'array.n' is written twice (first at line 10)"),
     (ARRAY, "clock_mhz: 1000", "clock_mhz: [1000", None),
 ]
@@ -135,3 +138,13 @@ def test_every_technology_number_is_sourced(path: Path) -> None:
     node = technology.load(path.stem)
     numbers = {"supply_v", "gate_area_um2", "sram_area_um2_per_bit", "energy_coefficients"}
     assert numbers == set(node.sources)
+
+
+def test_technology_path_is_relative_to_the_yaml_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "mynode.yaml").write_text(
+        (configs_dir() / "technology" / "28nm.yaml").read_text().replace("28nm", "mine")
+    )
+    path = tmp_path / "machine.yaml"
+    path.write_text(ARRAY.replace("technology: 28nm", "technology: mynode.yaml"))
+    assert specs.load(path).node.name == "mine"
+    assert specs.load("lut-tensor-core").technology == "28nm"

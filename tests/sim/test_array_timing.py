@@ -35,22 +35,28 @@ def scalar_linear(spec: LutTensorCoreSpec, row: dict[str, Any], weight_bits: int
     out = 0 if row["output_bytes"] <= resident else row["output_bytes"]
     row_bytes = k_steps * 2 ** (a.k - 1) * a.table_bits / 8 if lut else row["K"] * 1.0
     rows_held = math.floor(512 * b.activation_kib / row_bytes)
-    columns_held = max(math.floor(512 * b.weight_kib / (row["weight_bytes"] / row["N"])), 1)
     best: tuple[float, float, int] | None = None
     for order in ("activation", "weight"):
         for c_m in (d for d in range(1, a.count + 1) if a.count % d == 0):
-            n_passes = math.ceil(row["N"] / (a.n * (a.count // c_m)))
-            steps = math.ceil(row["M"] / (a.m * c_m)) * n_passes * k_steps * passes
+            columns = a.n * (a.count // c_m)
+            n_passes = math.ceil(row["N"] / columns)
+            row_groups = math.ceil(row["M"] / (a.m * c_m))
+            steps = row_groups * n_passes * k_steps * passes
+            stripe = min(row["N"], columns) * row["weight_bytes"] / row["N"]
+            fits = stripe <= 512 * b.weight_kib
             if order == "activation":
                 builds = 1 if rows_held >= 1 else n_passes
-                traffic = row["weight_bytes"] * math.ceil(row["M"] / max(rows_held, 1)) + act
+                weight_passes = math.ceil(row["M"] / max(rows_held, 1)) if fits else row_groups
+                traffic = row["weight_bytes"] * weight_passes + act
+            elif fits:
+                builds = math.ceil(n_passes / math.floor(512 * b.weight_kib / stripe))
+                held = row["activation_bytes"] <= 512 * b.activation_kib
+                traffic = row["weight_bytes"] + act * (1 if held else builds)
             else:
-                builds = math.ceil(row["N"] / columns_held)
-                fits = row["activation_bytes"] <= 512 * b.activation_kib
-                traffic = row["weight_bytes"] + act * (1 if fits else builds)
+                continue
             tables = row["M"] * k_steps * builds / spec.tables_per_cycle if lut else 0
             fill = math.ceil(a.m * c_m / spec.tables_per_cycle) if lut else 0
-            scale = row["M"] * row["N"] * math.ceil(row["K"] / group) / spec.vector_lanes
+            scale = (row["M"] * row["N"] * math.ceil(row["K"] / group) + 3 * row["M"] * row["K"]) / spec.vector_lanes
             ends = fill + a.m * c_m
             key = max(steps, tables, traffic / beta) + ends
             latency = spec.dram.latency_ns * spec.clock_mhz * 1e-3 if act else 0
@@ -178,3 +184,31 @@ def test_energy_adds_up_and_every_number_has_a_grade() -> None:
     anchored = array_spec(array__accumulator_bits=16)
     _, same = simulate(anchored, traces.trace(traces.linear(8, 256, 256), traces.attention(8, 64), traces.norm(8, 64)))
     assert same.total_energy(result)["lookup arrays"] == pytest.approx(lookups * 16.22e-12 / 128)
+
+
+def test_reuse_needs_a_weight_buffer_that_holds_the_stripe() -> None:
+    """64 row groups reuse a stripe of 1024 columns x 4096 (INT4: 2 MB); in 64 KiB it streams every time."""
+    row = traces.trace(traces.linear(128, 1024, 4096, "int4-g64"))
+    small, large = array_spec(buffers__weight_kib=64), array_spec(buffers__weight_kib=8192)
+    little, plenty = model.timing(small, row), model.timing(large, row)
+    assert plenty.bytes["dram"][0] < 1.5 * 1024 * 4096 / 2 * 1.1
+    assert little.bytes["dram"][0] > 4 * plenty.bytes["dram"][0]
+    assert little.cycles[0] > plenty.cycles[0]
+
+
+def test_activations_that_the_multipliers_do_not_take_run_on_the_fp16_macs() -> None:
+    fp16 = traces.trace(traces.linear(8, 64, 128, "int4-g64", "fp16"))
+    mac = model.timing(array_spec(array__datapath="mac", array__accumulator_bits=32), fp16)
+    assert (mac.activity["int_mac"][0], mac.activity["fp16_mac"][0]) == (0, 8 * 64 * 128)
+    lut = model.timing(array_spec(), fp16)
+    assert (lut.activity["lookup"][0], lut.activity["fp16_mac"][0]) == (8 * 64 * 32 * 4, 0)
+
+
+def test_each_buffer_pays_for_its_own_capacity() -> None:
+    row = traces.trace(traces.linear(64, 256, 256))
+    energy = []
+    for kib in (32, 1024):
+        result, ppa = simulate(array_spec(buffers__output_kib=kib), row)
+        energy.append(ppa.total_energy(result))
+    assert energy[0]["weight buffer"] == energy[1]["weight buffer"]
+    assert energy[0]["output buffer"] < energy[1]["output buffer"]

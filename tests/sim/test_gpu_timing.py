@@ -105,10 +105,12 @@ def test_fused_precompute_is_cheaper_than_separate_and_shared_by_readers() -> No
 
 def test_tables_known_answer() -> None:
     """K = 4, INT8: 8 entries of one byte per 4 activations; 12 additions and 8 rescales per table."""
+    # every lookup machine also scales its partial sums, as an INT8 machine does
     result, _ = simulate(gpu("a100-lut-4x"), traces.trace(traces.linear(512, 4096, 4096, "int2-g128")))
     alone, _ = simulate(gpu("a100-int8"), traces.trace(traces.linear(512, 4096, 4096, "int8-g128")))
-    assert result.activity["vector_op"][0] == 512 * 1024 * 20
-    assert alone.activity["vector_op"][0] == 0
+    scaling = 512 * 4096 * 32 + 3 * 512 * 4096  # 32 groups along K; activations quantised once
+    assert result.activity["vector_op"][0] == 512 * 1024 * 20 + scaling
+    assert alone.activity["vector_op"][0] == scaling
 
 
 def test_attention_prefill_and_decode() -> None:
@@ -131,3 +133,56 @@ def test_energy_of_a_matrix_unit_is_its_published_efficiency() -> None:
         result, ppa = simulate(gpu(name), traces.trace(row))
         unit = "lookup units" if bits == 2 else "tensor cores"
         assert ppa.total_energy(result)[unit] == pytest.approx(2 * row["macs"] / tera_ops_per_watt * 1e-12)
+
+
+def test_grades_are_those_of_the_weakest_input() -> None:
+    row = traces.trace(traces.linear(1, 64, 512, "int4-g64"))
+    _, ppa = simulate(gpu("a100-int8"), row)
+    latency = ppa.metrics["latency_s"]
+    assert latency.grade == "assumed"
+    assert "kernel_overhead_us" in latency.source
+    assert ppa.metrics["dram_gb"].grade == "derived"
+    assert ppa.area["matrix units"].grade == "derived"  # a published area times the number of SMs
+    assert ppa.metrics["power_w"].grade == "assumed"
+
+
+def test_finer_scale_groups_cost_vector_work_on_every_integer_machine() -> None:
+    for name in ("a100-int8", "a100-lut-8x"):
+        cycles = [
+            model.timing(gpu(name), traces.trace(traces.linear(2048, 4096, 4096, f"int2-g{g}"))).parts["vector"][0]
+            for g in (128, 32, 8)
+        ]
+        assert cycles == sorted(cycles)
+        # 2048 x 4096 outputs x 512 groups over 108 SMs x 64 lanes
+        assert cycles[-1] >= 2048 * 4096 * 512 / (108 * 64)
+
+
+def test_units_take_only_the_formats_they_multiply_exactly() -> None:
+    def on_unit(machine: str, weights: str, activations: str) -> bool:
+        result = model.timing(gpu(machine), traces.trace(traces.linear(16, 64, 128, weights, activations)))
+        unit = "plane_mac" if "lut" in machine else "matrix_mac"
+        assert (result.activity[unit][0] > 0) != (result.activity["fp16_mac"][0] > 0)
+        return bool(result.activity[unit][0] > 0)
+
+    assert on_unit("a100-int8", "int4-g64", "int8")
+    assert not on_unit("a100-int8", "int4-g64", "fp16")
+    assert on_unit("h100-fp8", "int4-g64", "fp8_e4m3")
+    assert not on_unit("h100-fp8", "int8-g64", "fp8_e4m3")  # E4M3 does not hold all of -128..127
+    assert not on_unit("h100-fp8", "int4-g64", "int8")
+    assert on_unit("a100-lut-4x", "int2-g64", "fp16")
+    assert not on_unit("a100-lut-4x", "fp16", "fp16")
+    assert on_unit("a100-fp16", "int4-g64", "int8")
+
+
+def test_area_and_energy_follow_the_lookup_configuration() -> None:
+    row = traces.trace(traces.linear(64, 512, 512, "int2-g128"))
+    _, base = simulate(gpu("a100-lut-4x"), row)
+    _, twice = simulate(gpu("a100-lut-4x", matrix_unit__arrays_per_sm=32), row)
+    result, wide = simulate(gpu("a100-lut-4x", matrix_unit__table_bits=16), row)
+    area = base.metrics["area_mm2"].value
+    assert area == pytest.approx(108 * 0.187)
+    assert twice.metrics["area_mm2"].value == pytest.approx(2 * area)
+    assert wide.metrics["area_mm2"].value > 1.3 * area
+    assert wide.total_energy(result)["lookup units"] > 1.3 * base.total_energy(result)["lookup units"]
+    assert "scaled by gate counts" in wide.area["matrix units"].source
+    assert "scaled" not in base.area["matrix units"].source

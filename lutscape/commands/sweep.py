@@ -1,0 +1,187 @@
+"""``lutscape sweep`` and ``lutscape report``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from lutscape.explore.sweep_file import Plan
+
+SHOWN = 10
+
+
+@click.command()
+@click.argument("sweep_file", metavar="SWEEP")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory [default: lutscape-out/NAME].")
+@click.option("--trials", type=int, help="Trials in place of the file's.")
+@click.option("--workers", type=int, help="Processes that evaluate [default: as many as pay off].")
+@click.option("--resume", is_flag=True, help="Go on in a directory that an earlier run left.")
+@click.option("--storage", metavar="URL", help="Share the study through an Optuna storage, see below.")
+@click.option("--seed", type=int, help="Seed in place of the file's.")
+@click.option("--json", "as_json", is_flag=True, help="Print the front as JSON.")
+def sweep(
+    sweep_file: str,
+    output: Path | None,
+    trials: int | None,
+    workers: int | None,
+    resume: bool,
+    storage: str | None,
+    seed: int | None,
+    as_json: bool,
+) -> None:
+    """Explore a design space: write a result store and a report.
+
+    SWEEP is a YAML file, or the name of a packaged one (quickstart). The directory receives
+    index.html, trials.parquet and .csv, figures, and everything that reproduces them.
+
+    The result depends on the sweep file, the seed and the number of trials alone: not on --workers,
+    and not on being killed and resumed.
+
+    \b
+    With --storage several processes, on one machine or many, share one study:
+      sqlite:///study.db              one machine, few processes
+      postgresql://user:pw@host/db    many machines (mysql:// likewise)
+      /shared/study.journal           a journal file on a file system they share
+    Start the same command on each with its own -o. They stop together at the shared total of
+    trials; every one writes the whole result. Who evaluates what depends on timing, so runs with
+    --storage are not reproducible bit by bit. Trials of a process that died are taken over after
+    a minute.
+    """
+    from lutscape.explore import session
+    from lutscape.explore.progress import SweepProgress
+
+    command = shlex.join(["lutscape", *_without_resume(sys.argv[1:])])
+    shown = _TraceProgress()
+    try:
+        done = session.sweep(
+            sweep_file,
+            directory=output,
+            trials=trials,
+            workers=workers,
+            resume=resume,
+            storage=storage,
+            seed=seed,
+            command=command,
+            trace_progress=shown,
+            begin=SweepProgress,
+        )
+    except KeyboardInterrupt:
+        click.echo("stopped; what was finished is kept: go on with the same command and --resume", err=True)
+        raise
+    if as_json:
+        click.echo(json.dumps(_as_json(done.plan, done.trials, done.report, done.seconds), indent=2))
+        return
+    _print_front(done.plan, done.trials)
+    failed = done.trials[done.trials["state"] == "failed"]
+    if len(failed):
+        click.echo(
+            f"warning: the model failed on {len(failed)} trials, a fault to report; first: {failed['reason'].iloc[0]}",
+            err=True,
+        )
+    took = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in done.seconds.items())
+    click.echo(f"\n{len(done.trials)} trials ({took})\nreport: {done.report}")
+
+
+@click.command()
+@click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
+def report(directory: Path) -> None:
+    """Render a stored sweep again.
+
+    DIR is the output directory of a finished sweep.
+    """
+    from lutscape.explore import report as reports
+    from lutscape.explore import session, store
+
+    plan, frame, trace = session.load_directory(directory)
+    with store.locked(directory):
+        path = reports.write(directory, plan, frame, trace)
+    click.echo(f"report: {path}")
+
+
+def _without_resume(arguments: list[str]) -> list[str]:
+    from lutscape.explore.store import masked
+
+    return [masked(a) for a in arguments if a not in ("--resume", "--json")]
+
+
+class _TraceProgress:
+    """One line on stderr while a model runs; silent where stderr is not a terminal."""
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if sys.stderr.isatty():
+            end = "\n" if done >= total else "\r"
+            print(f"{what} the model: {done}/{total}".ljust(50), end=end, file=sys.stderr, flush=True)
+
+
+def _front(plan: Plan, frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the front, the chosen design first, then by the first objective; of equal designs the first."""
+    from lutscape.hw.ppa import METRICS
+
+    first = plan.file.objectives[0]
+    ascending = [False, METRICS[first][1] == "minimize", True]
+    front = frame[frame["is_pareto"]].sort_values(["is_chosen", first, "number"], ascending=ascending)
+    return front.drop_duplicates(plan.file.objectives)
+
+
+def _print_front(plan: Plan, frame: pd.DataFrame) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    from lutscape.explore.text import field_unit, metric_label, plain, quantity
+    from lutscape.hw.ppa import METRICS
+
+    front = _front(plan, frame)
+    shown = front.head(SHOWN)
+    varying = [key for key in plan.file.parameters if front[key].nunique() > 1]
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("trial", justify="right")
+    for name in plan.file.objectives:
+        table.add_column(metric_label(name), justify="right")
+    for _, row in shown.iterrows():
+        numbers = [quantity(row[n], METRICS[n][0]) for n in plan.file.objectives]
+        table.add_row(("* " if row["is_chosen"] else "") + str(row["number"]), *numbers)
+    click.echo(f"{plan.file.name}: Pareto front, {len(shown)} of {len(front)} designs")
+    Console(width=None if sys.stdout.isatty() else 100).print(table)
+    chosen = front.iloc[0]
+    click.echo(f"* chosen, nearest to the best value of every objective: trial {chosen['number']}")
+    for key in plan.file.parameters:
+        note = "" if key in varying else "  (all of the front)"
+        click.echo(f"    {key} = {plain(_plain(chosen[key]))} {field_unit(key)}".rstrip() + note)
+
+
+def _as_json(plan: Plan, frame: pd.DataFrame, report: Path, seconds: dict[str, float]) -> dict[str, Any]:
+    from lutscape.hw.ppa import METRICS
+
+    front = _front(plan, frame)
+    metrics = [name for name in METRICS if name in frame.columns]
+    designs = [
+        {
+            "number": int(row["number"]),
+            "chosen": bool(row["is_chosen"]),
+            "parameters": {key: _plain(row[key]) for key in plan.file.parameters},
+            "metrics": {name: float(row[name]) for name in metrics},
+        }
+        for _, row in front.iterrows()
+    ]
+    return {
+        "name": plan.file.name,
+        "trials": len(frame),
+        "feasible": int(frame["feasible"].sum()),
+        "units": {name: METRICS[name][0] for name in metrics},
+        "front": designs,
+        "report": str(report),
+        "seconds": seconds,
+    }
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if hasattr(value, "item") else value

@@ -196,6 +196,8 @@ def run(
         return engine.fma_chain(model, a, b, c)
     if isinstance(model, models.HalfPairThenAdd):
         return _half_pair(s, model, a, b, c, index)
+    if isinstance(model, models.EmulatedQuad):
+        return to_raw(engine.emulated_quad(model, a, b, accumulators(c, s.c)), s.d, NAN_CODE[s.d])
     left, right = operand(a, s.a), operand(b, s.b)
     d = accumulators(c, s.c)
     emin = FORMATS[s.c].emin
@@ -220,7 +222,8 @@ def to_raw(d: np.ndarray, name: str, nan: int) -> np.ndarray:
     if name == "fp32":
         raw = d.astype(np.float32).view(np.uint32)
     elif name == "fp16":
-        raw = d.astype(np.float16).view(np.uint16)
+        with np.errstate(over="ignore"):
+            raw = d.astype(np.float16).view(np.uint16)
     else:
         raw = encode(d, name)
     wrong = np.isnan(d)
@@ -287,7 +290,7 @@ def _check_flags(s: Spec, scale_d: int, imm_scale_a: int, imm_scale_b: int) -> N
     for key, (value, allowed) in flags.items():
         if value not in allowed:
             raise UserError(f"{key} is {allowed[0]} or {allowed[1]}, got {value}")
-        if value != 1 and s.family not in ("wgmma", "tcgen05"):
+        if value != 1 and s.family not in ("wgmma", "wgmma.sp", "tcgen05"):
             raise UserError(f"{key}={value}: only wgmma and tcgen05 instructions have it, not {s.name}")
         if value != 1 and key != "scale_d" and s.a not in ("fp16", "bf16", "tf32", "e4m3", "e5m2"):
             raise UserError(f"{key}={value}: operands of {s.name} cannot be negated")

@@ -200,3 +200,24 @@ def fma_chain(model: models.FmaChain, a: np.ndarray, b: np.ndarray, c: np.ndarra
         else:
             raw[nan] = 0x7FF8000000000000 if model.format == "fp64" else 0x7FC00000
     return raw
+
+
+def emulated_quad(model: models.EmulatedQuad, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Return float64 results of m8n8k4 on ordinary cores.
+
+    a (T, M, 4) and b (T|1, 4, N) are fp16 codes, c (T, M, N) float64. Chains start from -0, which no sum notices.
+    """
+    from lutscape.sim.mma import kernels_chain as kernels
+
+    with np.errstate(invalid="ignore", over="ignore"):
+        av, bv = a.view(np.float16).astype(np.float32), b.view(np.float16).astype(np.float32)
+        late = c.astype(np.float32)
+
+        def chain(first: int, last: int) -> np.ndarray:
+            part = np.full(c.shape, -0.0, np.float32)
+            left, right = np.ascontiguousarray(av[:, :, first:last]), np.ascontiguousarray(bv[:, first:last])
+            deal(lambda *r: kernels.fma_chain(left, right, part, *r), a.shape[0], a.shape[1], c.size * 4)
+            return part
+
+        d = chain(0, 4) + late if model.late_c else (chain(0, 2) + late) + chain(2, 4)
+    return d.astype(np.float64)

@@ -15,6 +15,7 @@ from lutscape.hw.errors import UserError, nearest
 from lutscape.sim.mma.models import (
     BinaryDot,
     EFdpa,
+    EmulatedQuad,
     FmaChain,
     FtzAddMul,
     GstFdpa,
@@ -149,6 +150,9 @@ def _dense(arch: str) -> Iterator[Spec]:
     if level <= 75:  # Turing runs Volta's shape with Volta's arithmetic.
         for d, c in (("f32", "f32"), ("f32", "f16"), ("f16", "f16")):
             yield plain("m8n8k4", d, "f16", c, UNITS["sm_70"])
+    if level == 90:  # captured there only
+        for d, c in (("f32", "f32"), ("f32", "f16"), ("f16", "f16")):
+            yield _mma(arch, "m8n8k4", d, "f16", "f16", c, EmulatedQuad(d == "f32"))
     if level >= 75:
         for d in ("f32", "f16"):
             yield plain("m16n8k8", d, "f16", d)
@@ -271,12 +275,20 @@ def _wgmma() -> Iterator[Spec]:
         for n in WGMMA_N:
             name = f"wgmma.mma_async.sync.aligned.m64n{n}k{k}.{d}.{a}.{b}"
             yield Spec("sm_90", name, "wgmma", 64, n, k, FORMAT_OF[a], FORMAT_OF[b], FORMAT_OF[d], FORMAT_OF[d], model)
+        for n in WGMMA_N:  # the sparse form is twice as deep and sums as many kept products
+            name = f"wgmma.mma_async.sp.sync.aligned.m64n{n}k{2 * k}.{d}.{a}.{b}"
+            formats = (FORMAT_OF[a], FORMAT_OF[b], FORMAT_OF[d], FORMAT_OF[d])
+            keep = (1, 2) if a == "tf32" else (2, 4)
+            yield Spec("sm_90", name, "wgmma.sp", 64, n, 2 * k, *formats, model, keep=keep)
     for n in WGMMA_INTEGER_N:
         for a in ("s8", "u8"):
             for b in ("s8", "u8"):
                 for flag in ("", ".satfinite"):
-                    name = f"wgmma.mma_async.sync.aligned.m64n{n}k32.s32.{a}.{b}{flag}"
-                    yield Spec("sm_90", name, "wgmma", 64, n, 32, a, b, "s32", "s32", IntegerDot(bool(flag)))
+                    end, model_of = f"s32.{a}.{b}{flag}", IntegerDot(bool(flag))
+                    name = f"wgmma.mma_async.sync.aligned.m64n{n}k32.{end}"
+                    yield Spec("sm_90", name, "wgmma", 64, n, 32, a, b, "s32", "s32", model_of)
+                    name = f"wgmma.mma_async.sp.sync.aligned.m64n{n}k64.{end}"
+                    yield Spec("sm_90", name, "wgmma.sp", 64, n, 64, a, b, "s32", "s32", model_of, keep=(2, 4))
         name = f"wgmma.mma_async.sync.aligned.m64n{n}k256.s32.b1.b1.and.popc"
         yield Spec("sm_90", name, "wgmma", 64, n, 256, "b1", "b1", "s32", "s32", BinaryDot("and"))
 

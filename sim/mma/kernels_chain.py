@@ -25,7 +25,8 @@ def fma_chain_nan(a, b, c, d, nan, invalid, quiet):  # type: ignore[no-untyped-d
     """Redo the outputs whose chain meets a NaN on raw bits: the operand NaN survives, quieted.
 
     a (T, M, K), b (T|1, K, N), c and d (T, M, N) uint64; ``nan`` (T, M, N) says which outputs. Of
-    several NaN operands the first of a, b, accumulator wins; an invalid operation gives ``invalid``.
+    several NaN operands b wins over the accumulator and that over a (sm_90 DMMA); an invalid operation gives
+    ``invalid``.
     """
     exponent = np.uint64(0x7FF0000000000000)
     magnitude = np.uint64(0x7FFFFFFFFFFFFFFF)
@@ -38,12 +39,12 @@ def fma_chain_nan(a, b, c, d, nan, invalid, quiet):  # type: ignore[no-untyped-d
                 acc = c[t, i, j]
                 for k in range(a.shape[2]):
                     x, y = a[t, i, k], b[tb, k, j]
-                    if (x & magnitude) > exponent:
-                        acc = x | quiet
-                    elif (y & magnitude) > exponent:
+                    if (y & magnitude) > exponent:
                         acc = y | quiet
                     elif (acc & magnitude) > exponent:
                         acc = acc | quiet
+                    elif (x & magnitude) > exponent:
+                        acc = x | quiet
                     else:
                         value = fma(float_of(np.int64(x)), float_of(np.int64(y)), float_of(np.int64(acc)))
                         acc = invalid if value != value else np.uint64(bits_of(value))

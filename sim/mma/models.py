@@ -199,7 +199,7 @@ class FmaChain(Model):
 
     Attributes:
         format: fp64 or fp32.
-        nan: ``propagate`` (first NaN operand, quieted) or ``canonical``.
+        nan: ``propagate`` (quieted operand: b before the accumulator before a) or ``canonical``.
         rounding: RNE; RZ, RD or RU for fp64.
     """
 
@@ -232,6 +232,24 @@ class HalfPairThenAdd(Model):
             f"No FP8 unit: operands become fp16; the {self.K // 2} products with k mod 4 in {{0, 1}} are summed from "
             f"zero, the other {self.K // 2} onto that ({self.step.symbol}, F={self.step.F}, {self.step.rounding}); the "
             f"accumulator is added last, RNE to {self.step.rounding.target}."
+        )
+
+
+@dataclass(frozen=True)
+class EmulatedQuad(Model):
+    """m8n8k4 where no unit has that shape: FP32 fused multiply-adds on the ordinary cores.
+
+    Attributes:
+        late_c: True: ``((p0 + p1) + p2) + p3`` and then c; False: ``((p0 + p1) + c) + (p2 + p3)``.
+    """
+
+    late_c: bool
+    symbol = "FMA m8n8k4"
+
+    def describe(self) -> str:
+        order = "(((p0 + p1) + p2) + p3) + c" if self.late_c else "((p0 + p1) + c) + (p2 + p3)"
+        return (
+            f"No unit of this shape: FP32 FMAs and adds in the order {order}, RNE; FP16 results are rounded at the end."
         )
 
 

@@ -59,7 +59,7 @@ def find(arch: str, name: str) -> Spec:
     candidates = _signatures(arch).get(signature(name), [])
     wanted = next((f for f in ("wgmma", "tcgen05") if name.lower().startswith(f)), None)
     if wanted:
-        candidates = [c for c in candidates if specs[c].family == wanted]
+        candidates = [c for c in candidates if specs[c].family.startswith(wanted)]
     if len(candidates) == 1:
         return specs[candidates[0]]
     if candidates:

@@ -173,8 +173,8 @@ def check(ctx: click.Context, vectors: tuple[Path, ...], arch: str, cases: bool,
 def probe(vectors: Path, pattern: str, as_json: bool) -> None:
     """Infer products per sum, fraction bits, rounding and zero exponent from a capture.
 
-    Tries every T-FDPA design on each dense floating-point instruction of VECTORS.npz and prints those
-    that reproduce all outputs, or the nearest one.
+    Tries every T-FDPA design (and, for FP8, two half-precision steps with a late c) on each dense
+    floating-point instruction of VECTORS.npz and prints the one with the fewest mismatches.
     """
     from lutscape.sim.mma.probe import infer
 
@@ -182,4 +182,4 @@ def probe(vectors: Path, pattern: str, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
-    print_table(list(rows[0]), [list(map(str, r.values())) for r in rows], left=["instruction", "rounding"])
+    print_table(list(rows[0]), [list(map(str, r.values())) for r in rows], left=["instruction", "design", "rounding"])

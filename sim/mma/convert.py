@@ -15,11 +15,6 @@ FLOAT_OF = {"fp64": np.float64, "fp32": np.float32, "fp16": np.float16, "s32": n
 """Result dtype of accumulator formats when the caller works in numbers, not codes."""
 
 
-def is_raw(x: np.ndarray, name: str) -> bool:
-    """Return whether an array holds codes of format ``name`` (unsigned) rather than numbers."""
-    return x.dtype.kind == "u"
-
-
 def to_codes(x: np.ndarray, name: str, convert: bool, what: str) -> np.ndarray:
     """Return contiguous raw codes of ``x`` in format ``name``.
 
@@ -103,7 +98,7 @@ def _integer_codes(x: np.ndarray, name: str, convert: bool, what: str) -> np.nda
     if x.dtype.kind == "u":
         if x.dtype != f.dtype:
             raise UserError(f"{what}: raw {name} codes are {f.dtype}, got {x.dtype}")
-        if f.bits < 8 and bool((x >> f.bits).any()) and not (f.bits == 4 and bool((x >> 4 == 15).any())):
+        if f.bits < 8 and bool((x >> f.bits).any()):
             raise UserError(f"{what}: {name} codes use the low {f.bits} bits of a byte, got {int(x.max())}")
         return np.ascontiguousarray(x)
     if x.dtype.kind not in "if":

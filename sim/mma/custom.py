@@ -55,9 +55,8 @@ def Custom(
     floor = min(4 - F if form == "fp16" else -108 - F, FORMATS[form].emin) if e_zero is None else e_zero
     if not -400 <= floor <= FORMATS[form].emin:
         raise UserError(f"e_zero is -400 … {FORMATS[form].emin} (least exponent of {form}), got {floor}")
-    spec = Spec(
-        "custom", f"custom.L{L}.F{F}.{target}", "custom", 0, 0, 0, *kinds, form, form, models.TFdpa(L, F, target, floor)
-    )
+    model = models.TFdpa(L, F, target, floor)
+    spec = Spec("custom", f"custom.L{L}.F{F}.{target}", "custom", 0, 0, 0, kinds[0], kinds[1], form, form, model)
     return CustomInstruction(spec)
 
 

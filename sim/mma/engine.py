@@ -116,7 +116,7 @@ def _any_chunk(flags: np.ndarray, length: int, chunks: int) -> np.ndarray:
     """Return (…, chunks): whether any flag of (…, K) is set in each chunk of ``length``."""
     padded = np.zeros((*flags.shape[:-1], chunks * length), np.bool_)
     padded[..., : flags.shape[-1]] = flags
-    return padded.reshape(*flags.shape[:-1], chunks, length).any(-1)
+    return np.asarray(padded.reshape(*flags.shape[:-1], chunks, length).any(-1))
 
 
 def gst_fdpa(

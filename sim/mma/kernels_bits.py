@@ -10,8 +10,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 
-@intrinsic
-def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
+def _fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     """Fused multiply-add of three equal floats: one rounding (LLVM's fma, libm where the CPU has none)."""
     if not (a == b == c and a in (types.float32, types.float64)):
         return None
@@ -22,8 +21,7 @@ def fma(typingctx: Any, a: Any, b: Any, c: Any) -> Any:
     return a(a, a, a), generate
 
 
-@intrinsic
-def bits_of(typingctx: Any, x: Any) -> Any:
+def _bits_of(typingctx: Any, x: Any) -> Any:
     """Return the int64 pattern of a float64."""
     if x != types.float64:
         return None
@@ -34,8 +32,7 @@ def bits_of(typingctx: Any, x: Any) -> Any:
     return types.int64(x), generate
 
 
-@intrinsic
-def float_of(typingctx: Any, bits: Any) -> Any:
+def _float_of(typingctx: Any, bits: Any) -> Any:
     """Return the float64 with an int64 pattern."""
     if bits != types.int64:
         return None
@@ -44,6 +41,12 @@ def float_of(typingctx: Any, bits: Any) -> Any:
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(bits), generate
+
+
+# Any: numba's stubs take an intrinsic for an ordinary function of its typing arguments.
+fma: Any = intrinsic(_fma)
+bits_of: Any = intrinsic(_bits_of)
+float_of: Any = intrinsic(_float_of)
 
 
 @njit(nogil=True, cache=True, error_model="numpy", inline="always")

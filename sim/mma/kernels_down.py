@@ -28,8 +28,9 @@ def finish_down(total, e_dot, c, e_c, nb, F, F2, drop_far, d, t, i, j0):  # type
     binades below the larger exponent counts as zero.
     """
     for j in range(nb):
-        low = max(np.int64(e_dot[j]), -600)
-        top = max(low, np.int64(e_c[j]))
+        low, top = np.int64(e_dot[j]), np.int64(e_c[j])
+        low = low if low > -600 else np.int64(-600)
+        top = top if top > low else low
         dot = np.floor(total[j] * two_to(max(low - top, -900) + F2 + 1 - F))  # units of 2^(top - F2 - 1)
         add = np.floor(c[j] * two_to(F - top))  # units of 2^(top - F)
         if drop_far and e_c[j] < top - F - 1:

@@ -16,10 +16,10 @@ import numpy as np
 from lutscape.hw.errors import UserError
 from lutscape.hw.formats.binary import FORMATS, values
 from lutscape.sim.mma import engine
-from lutscape.sim.mma.api import NAN_CODE, to_raw
+from lutscape.sim.mma.api import NAN_CODE, run, to_raw
 from lutscape.sim.mma.check import read
-from lutscape.sim.mma.instructions import FORMAT_OF
-from lutscape.sim.mma.models import OutputRounding, TFdpa
+from lutscape.sim.mma.instructions import FORMAT_OF, Spec
+from lutscape.sim.mma.models import HalfPairThenAdd, OutputRounding, TFdpa
 from lutscape.sim.mma.operands import Operand, operand
 
 FRACTIONS = range(8, 37)
@@ -33,6 +33,8 @@ class Fit:
 
     Attributes:
         instruction: name.
+        design: ``T-FDPA``, or ``T-FDPA x2 + add`` where only two chained half-precision sums and a late c fit
+            (FP8 on units without an FP8 path).
         L, F, rounding: parameters of the T-FDPA design; ranges like ``25..27`` where the vectors agree
             with all of them.
         e_zero: likewise.
@@ -41,6 +43,7 @@ class Fit:
     """
 
     instruction: str
+    design: str
     L: str
     F: str
     rounding: str
@@ -50,7 +53,10 @@ class Fit:
 
     def as_dict(self) -> dict[str, object]:
         """Return the fields in order."""
-        return {k: getattr(self, k) for k in ("instruction", "L", "F", "rounding", "e_zero", "mismatches", "outputs")}
+        return {
+            k: getattr(self, k)
+            for k in ("instruction", "design", "L", "F", "rounding", "e_zero", "mismatches", "outputs")
+        }
 
 
 @dataclass(frozen=True)
@@ -135,11 +141,38 @@ def _fit(name: str, cases: list[dict[str, np.ndarray]]) -> Fit:
     floors = range(top, top - 48, -1)
     by_floor = {e: everything.mismatches(replace(first, e_zero=e)) for e in floors}
     good = [e for e, s in by_floor.items() if s == min(by_floor.values())]
+    if best and first.L > 1 and everything.a.value.dtype == np.float32:
+        pairs = _fit_pairs(name, cases, best)
+        if pairs is not None:
+            return pairs
     return Fit(
-        name, _span({m.L for m in winners}), _span({m.F for m in winners}),
+        name, first.symbol, _span({m.L for m in winners}), _span({m.F for m in winners}),
         "|".join(sorted({str(m.rounding) for m in winners})), _span(set(good)), min(best, by_floor[good[0]]),
         everything.d.size,
     )  # fmt: skip
+
+
+def _fit_pairs(name: str, cases: list[dict[str, np.ndarray]], to_beat: int) -> Fit | None:
+    """Fit the two-step FP8 design; None where it explains no more outputs than ``to_beat`` mismatches."""
+    found = formats(name)
+    assert found is not None
+    if FORMATS[found[0]].width != 8 or FORMATS[found[1]].width != 8:
+        return None
+    a, b, c, d = (np.concatenate([case[part] for case in cases]) for part in ("A", "B", "C", "D"))
+    columns, depth = np.ascontiguousarray(b.transpose(0, 2, 1)), a.shape[2]
+    half = found[3] == "fp16"
+    rounding = OutputRounding("RNE", "FP16") if half else OutputRounding("RZ", "FP32")
+    scores = {}
+    for fraction in FRACTIONS:
+        step = TFdpa(depth // 2, fraction, rounding, 4 - fraction if half else -108 - fraction)
+        spec = Spec("", name, "", 0, 0, depth, *found, HalfPairThenAdd(depth, step))
+        scores[fraction] = int((run(spec, a, columns, c) != d).sum())
+    best = min(scores.values())
+    if best >= to_beat:
+        return None
+    good = {f for f, s in scores.items() if s == best}
+    symbol = HalfPairThenAdd.symbol
+    return Fit(name, symbol, str(depth // 2), _span(good), str(rounding), "", best, d.size)
 
 
 def _span(numbers: set[int]) -> str:

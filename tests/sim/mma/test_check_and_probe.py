@@ -141,8 +141,17 @@ def test_probe_finds_the_design(tmp_path: Path, arch: str, name: str, expected: 
     np.savez(path, **capture(arch, [name], FAMILIES, tiles=12))
     (fit,) = infer(path)
     assert (fit.L, fit.F, fit.rounding, fit.mismatches) == (*expected, 0)
+    assert fit.design == "T-FDPA"
     if "tf32" in name:
         assert fit.e_zero == "-133"
+
+
+def test_probe_finds_the_two_step_design(tmp_path: Path) -> None:
+    path = tmp_path / "v.npz"
+    name = "mma.sync.aligned.m16n8k32.row.col.f32.e5m2.e5m2.f32"
+    np.savez(path, **capture("sm_90", [name], FAMILIES, tiles=4))
+    (fit,) = infer(path)
+    assert (fit.design, fit.L, fit.F, fit.mismatches) == ("T-FDPA x2 + add", "16", "25", 0)
 
 
 def test_command_line(tmp_path: Path) -> None:

@@ -185,6 +185,13 @@ def test_fp8_halves_are_interleaved_by_two() -> None:
         assert (dot(op, a, b) != 0.0) == survives, k
 
 
+def test_cdna3_fp8_drops_c_below_25_binades_and_floors_it_above() -> None:
+    op = mma.instruction("gfx942", "f32_16x16x32_bf8_bf8")
+    a, b = [2.0**12], [2.0**12]
+    assert dot(op, a, b, -(2.0**-1)) == 2.0**24 - 1.0  # 25 binades below: floored to -1
+    assert dot(op, a, b, -(2.0**-2)) == 2.0**24  # 26: dropped
+
+
 def test_infinite_accumulator_survives_large_fp8_products_on_cdna3() -> None:
     """mmasim 2.1.1 returns 2415919104 here: its exponent of infinity is smaller than the products'."""
     op = mma.instruction("gfx942", "f32_16x16x32_bf8_bf8")

@@ -27,6 +27,10 @@ def threads() -> int:
     return int(given) if given.isdigit() and int(given) > 0 else len(os.sched_getaffinity(0))
 
 
+ROWS = 128
+"""Rows of one task at most: their accumulators of one block of columns stay in the second-level cache."""
+
+
 @cache
 def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers, thread_name_prefix="lutscape-mma")
@@ -35,15 +39,19 @@ def _pool(workers: int) -> ThreadPoolExecutor:
 def deal(kernel: Callable[[int, int, int, int], None], tiles: int, rows: int, macs: int) -> None:
     """Run ``kernel(t0, t1, i0, i1)`` over all tiles and rows, split over threads where that pays."""
     workers = threads()
-    if workers == 1 or macs < SMALL or tiles * rows < 2:
+    if macs < SMALL or tiles * rows < 2:
         kernel(0, tiles, 0, rows)
         return
     if tiles >= 2 * workers:
         cuts = np.linspace(0, tiles, 4 * workers + 1).astype(int)
         tasks = [(a, b, 0, rows) for a, b in pairwise(cuts) if a < b]
     else:
-        cuts = np.linspace(0, rows, min(rows, 4 * workers) + 1).astype(int)
+        cuts = np.linspace(0, rows, min(rows, max(4 * workers, -(-rows // ROWS))) + 1).astype(int)
         tasks = [(t, t + 1, a, b) for t in range(tiles) for a, b in pairwise(cuts) if a < b]
+    if workers == 1:
+        for task in tasks:
+            kernel(*map(int, task))
+        return
     for done in [_pool(workers).submit(kernel, *map(int, task)) for task in tasks]:
         done.result()
 

@@ -11,6 +11,8 @@ PUBLISHED = "published vectors"
 PAPER = "paper"
 EXACT = "by definition"
 DOCUMENTATION = "documentation only"
+DEVICE = "NVIDIA H200 (driver 580.159.04, CUDA 13.0)"
+"""Where tests/vectors/mma/sm_90.npz was captured."""
 LEVELS = (CAPTURED, PUBLISHED, PAPER, EXACT, DOCUMENTATION)
 
 VALIDATED = {
@@ -83,21 +85,23 @@ def _hopper(spec: Spec, integer: bool) -> Evidence:
         return Evidence(level, "This form was not captured; it follows the captured form of the same instruction.")
     if integer:
         return Evidence(
-            CAPTURED, "H100: no mismatch with exact integer arithmetic, wrapped or clamped once at the end."
+            CAPTURED, f"{DEVICE}: no mismatch with exact integer arithmetic, wrapped or clamped once at the end."
         )
     if spec.a == "fp64":
         return Evidence(
             CAPTURED,
-            "H100: FMA chain in ascending k, in all four rounding directions. Operand NaNs come out quieted with sign "
+            f"{DEVICE}: FMA chain in ascending k, in all four rounding directions. Operand NaNs come out quieted with sign "
             "and payload, b before the accumulator before a; invalid operations give 0xFFF8000000000000.",
         )
     if spec.k == 4 and spec.a == "fp16":
-        return Evidence(CAPTURED, "H100: runs as FP32 FMAs; the order of the additions was fitted to the capture.")
+        return Evidence(
+            CAPTURED, f"{DEVICE}: runs as FP32 FMAs; the order of the additions was fitted to 320 outputs a form."
+        )
     shapes = (
         " N = 8, 16, 64 and 256 were captured; the arithmetic does not depend on N." if "wgmma" in spec.family else ""
     )
     return Evidence(
         CAPTURED,
-        "H100: no mismatch over random bits, normal, wide, subnormal, dominant-c and cancelling operands, specials, "
+        f"{DEVICE}: no mismatch over random bits, normal, wide, subnormal, dominant-c and cancelling operands, specials, "
         "NaN payloads and probes of every parameter." + shapes,
     )

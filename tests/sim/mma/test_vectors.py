@@ -28,9 +28,11 @@ def test_claims_of_capture_are_backed_by_vectors(path: Path) -> None:
     """Each captured instruction says so, and the file names its device."""
     arch = path.stem
     device = json.loads(path.with_suffix(".json").read_text())["device"]
-    assert device["name"]
     for name in {c.instruction.partition("#")[0] for c in replay(path, arch)}:
-        assert evidence(find(arch, name)).level == CAPTURED, name
+        proof = evidence(find(arch, name))
+        assert proof.level == CAPTURED, name
+        assert device["name"] in proof.text
+        assert device["driver"] in proof.text
 
 
 def test_there_are_vectors() -> None:

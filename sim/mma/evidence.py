@@ -90,8 +90,8 @@ def _hopper(spec: Spec, integer: bool) -> Evidence:
     if spec.a == "fp64":
         return Evidence(
             CAPTURED,
-            f"{DEVICE}: FMA chain in ascending k, in all four rounding directions. Operand NaNs come out quieted with sign "
-            "and payload, b before the accumulator before a; invalid operations give 0xFFF8000000000000.",
+            f"{DEVICE}: FMA chain in ascending k, in all four rounding directions. Operand NaNs come out quieted with "
+            "sign and payload, b before the accumulator before a; invalid operations give 0xFFF8000000000000.",
         )
     if spec.k == 4 and spec.a == "fp16":
         return Evidence(
@@ -102,6 +102,6 @@ def _hopper(spec: Spec, integer: bool) -> Evidence:
     )
     return Evidence(
         CAPTURED,
-        f"{DEVICE}: no mismatch over random bits, normal, wide, subnormal, dominant-c and cancelling operands, specials, "
-        "NaN payloads and probes of every parameter." + shapes,
+        f"{DEVICE}: no mismatch over random bits, normal, wide, subnormal, dominant-c and cancelling operands, "
+        "specials, NaN payloads and probes of every parameter." + shapes,
     )

@@ -37,6 +37,11 @@ check: $(VENV)/.package-dev
 bench: $(VENV)/.package-dev
 	$(BIN)/python reports/benchmark/quickstart.py
 
+# The peer (mmasim, and with it PyTorch) is installed only here and is no dependency of the package.
+bench-mma: $(VENV)/.package-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check mmasim==2.1.1 ninja setuptools || echo "no mmasim: its columns stay empty"
+	$(BIN)/python reports/mma/bench.py
+
 $(VENV)/.venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "lutscape needs Python 3.11 or newer; $(PYTHON) is `$(PYTHON) --version`"; exit 2; }
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "system package missing: apt-get install python3-venv"; exit 2; }

@@ -1,1 +1,1 @@
-"""Number formats: names and storage sizes (:mod:`.storage`)."""
+"""Number formats: storage sizes (:mod:`.storage`), bit codecs (:mod:`.binary`, :mod:`.encode`, :mod:`.integer`)."""

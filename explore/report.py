@@ -353,9 +353,9 @@ def _workload_rows(trace: Trace) -> list[tuple[str, str]]:
         ("decode steps", str(header.decode_tokens)),
         ("sequences", str(header.batch)),
         ("formats", f"weights {header.weights}, activations {header.activations}, KV cache {header.kv}, "
-                    f"accumulator {header.accumulator}"),
+                    f"accumulator {header.accumulator}; embedding and output projection {header.head_weights}"),
         ("real tokens", "executed on real weights" if header.executed else "no: shapes alone"),
-        ("requantised", "weights, activations and KV computed in these formats" if header.requantised
+        ("requantised", "weights, activations and KV computed in these formats, the rest in fp32" if header.requantised
                         else "no: the formats are counted, not computed"),
         ("operators", f"{text.plain(len(trace.rows))} executions, {len(trace.distinct())} distinct"),
     ]  # fmt: skip

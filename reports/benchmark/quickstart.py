@@ -83,6 +83,30 @@ def main() -> None:
     print(json.dumps(result, indent=1))
 
 
+def matrix_rows() -> list[tuple[str, str, str, str]]:
+    """Rows of the README about sim/mma, from the reports that its scripts wrote."""
+    speed = json.loads((ROOT / "reports/mma/bench.json").read_text())
+    peer = json.loads((ROOT / "reports/mma/differential.json").read_text())
+    wgmma = next(r for r in speed["instructions"] if "m64n256k16.f32.f16.f16" in r["instruction"])
+    gemm = min(r["seconds"] for r in speed["products"] if "f16.f16" in r["instruction"])
+    outputs = sum(f["outputs"] for f in peer["families"])
+    unexplained = sum(f["unexplained"] for f in peer["families"])
+    command = ["-m", "lutscape", "mma", "check", str(ROOT / "tests/vectors/mma/sm_90.npz"), "--arch", "sm_90"]
+    check = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
+    total = check.stdout.splitlines()[-1].removeprefix("TOTAL ")
+    return [
+        ("matrix instructions against H200 silicon", total, "0 mismatches", "lutscape mma check"),
+        (
+            f"same, against mmasim 2.1.1 over {outputs / 1e6:.1f} million outputs",
+            f"{unexplained} unexplained differences",
+            "0",
+            "reports/mma/differential.py",
+        ),
+        ("wgmma m64n256k16 f16, one thread, against mmasim", f"{wgmma['ratio']:.0f}x", "≥ 40x", "make bench-mma"),
+        ("1024³ product through the Hopper model", f"{gemm:.2f} s", "≤ 2.5 s", "make bench-mma"),
+    ]
+
+
 def write_table(result: dict, comparison: dict) -> None:
     """Put the measured numbers between the README's markers."""
     setup = "set-up: virtual environment and all dependencies"
@@ -110,6 +134,7 @@ def write_table(result: dict, comparison: dict) -> None:
             "reports/executor/compare_transformers.py",
         ),
     ]
+    rows += matrix_rows()
     lines = [START, f"Measured on {result['machine']}, no GPU.", ""]
     lines += ["| what | measured | required | by |", "|---|---|---|---|"]
     lines += [f"| {what} | {value} | {limit} | `{by}` |" for what, value, limit, by in rows]

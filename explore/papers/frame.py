@@ -43,7 +43,7 @@ class Table:
 
     Attributes:
         columns: headings.
-        rows: of cells.
+        rows: of cells; a row of one string is a heading within the table.
         left: columns after the first that hold words, by number.
         caption: printed below.
         folded: hidden behind this line until opened.

@@ -62,8 +62,8 @@ def page(data: dict[str, Any]) -> Page:
     lead = (
         f"{agree} of {len(cells)} published cells of table 8 come out as printed, {above or 'no'} "
         f"simulated error exceeds the bounds of table 9, and {wrong or 'none'} of {outputs:,} outputs that an {device} "
-        f"returned differ{'' if wrong else 's'} from the model in any bit. Against {peer['peer']}, {unexplained} of "
-        f"{compared / 1e6:.1f} million outputs differ without an explanation."
+        f"returned differ{'' if wrong else 's'} from the model in any bit. Against {peer['peer']}, "
+        f"{unexplained or 'none'} of {compared / 1e6:.1f} million outputs differ{'' if unexplained else 's'} without an explanation."
     )
     tiles = [
         Tile(f"{agree} / {len(cells)}", "cells of table 8 agree", Grade.DERIVED, OURS),
@@ -125,7 +125,8 @@ def _modelled(data: dict[str, Any]) -> Section:
              "summed at once (L), how many fraction bits survive below the largest exponent of the sum (F), how the "
              "result is rounded, and what exponent a zero counts with. `lutscape mma explain NAME` prints them."),
         Table(["architecture (GPUs of the paper)", "instructions", "by arithmetic model", "by evidence"], rows, (2, 3),
-              "Evidence: *captured* on silicon by lutscape; *published vectors* agree; *paper*: "
+              "Evidence: *captured* on silicon by lutscape (wgmma at a few N, which its "
+              "arithmetic does not depend on); *published vectors* agree; *paper*: "
               f"{PAPER} compared its model, which is ours, with that GPU; *by definition*: exact integer "
               "arithmetic; *documentation only*: nobody compared.".replace("*", "")),
     ])  # fmt: skip
@@ -421,6 +422,9 @@ def _grid(a: dict[str, Any]) -> Figure | None:
                 k = by_label[label]["against_operands"]["kl"]
                 ax.errorbar([13], [k["value"]], [k["error"]], fmt="D", color=color, ms=5, capsize=2, label=name)
         ax.set(yscale="log", xlabel="F, fraction bits kept", ylabel="KL to exact sums, nats/token")
+        ax.set_xticks(x)
+        ax.set_yticks([0.03, 0.05, 0.1, 0.2], ["0.03", "0.05", "0.1", "0.2"])
+        ax.minorticks_off()
         ax.legend(frameon=False, fontsize=8)
 
     return Figure(draw(plot), "What the FP8 accumulator adds, by its width F. Derived; bars are one standard error.")

@@ -63,7 +63,8 @@ def page(data: dict[str, Any]) -> Page:
         f"{agree} of {len(cells)} published cells of table 8 come out as printed, {above or 'no'} "
         f"simulated error exceeds the bounds of table 9, and {wrong or 'none'} of {outputs:,} outputs that an {device} "
         f"returned differ{'' if wrong else 's'} from the model in any bit. Against {peer['peer']}, "
-        f"{unexplained or 'none'} of {compared / 1e6:.1f} million outputs differ{'' if unexplained else 's'} without an explanation."
+        f"{unexplained or 'none'} of {compared / 1e6:.1f} million outputs differ{'' if unexplained else 's'} "
+        "without an explanation."
     )
     tiles = [
         Tile(f"{agree} / {len(cells)}", "cells of table 8 agree", Grade.DERIVED, OURS),

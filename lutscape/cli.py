@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "sweep": ("lutscape.commands.sweep", "sweep", "Explore a design space; write store and report."),
     "report": ("lutscape.commands.sweep", "report", "Render a stored sweep again."),
     "mma": ("lutscape.commands.mma", "mma", "Bit-exact matrix instructions: list, explain, run, check, probe, capture."),
+    "papers": ("lutscape.commands.papers", "papers", "Published numbers beside ours, regenerated."),
 }
 
 

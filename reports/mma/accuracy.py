@@ -138,6 +138,7 @@ def main() -> None:
 def markdown(data: dict[str, Any]) -> str:
     """Return the table."""
     first = data["rows"][0]["against_float32"]
+    few = ", taken as independent, which makes it too small" if first["blocks"] == "tokens" else ""
     lines = [
         "# Accuracy of SmolLM2-135M on matrix units, bit for bit",
         "",
@@ -146,16 +147,17 @@ def markdown(data: dict[str, Any]) -> str:
         f"{data['scales']}.",
         "",
         "KL in nats per token; ± is one standard error over the scored "
-        f"{first['blocks']} (Δ: paired). *exact sums*: the same rounded operands, float64 sums; KL beside it is what "
-        f"the accumulator adds. *float32 sums*: numpy's product of the same operands, the floor that last-bit noise "
-        "alone reaches because later layers round other activations; rows near it cannot be told apart. "
+        f"{first['blocks']} (Δ: paired){few}. *exact sums*: the same rounded operands, float64 sums; KL beside it is "
+        "what the accumulator adds. *float32 sums*: numpy's product of the same operands, the floor that last-bit "
+        "noise alone reaches because later layers round other activations; rows near it cannot be told apart. "
         f"Perplexity of the float32 executor: {first['reference_perplexity']['value']:.3f}.",
         "",
         "| linear layers | instruction | KL to float32 | Δ ln ppl (paired) | perplexity | top-1 | KL to exact sums "
         "| top-1 to exact sums | 10^9 MAC/s |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for row in data["rows"]:
+    groups = list(dict.fromkeys(row["operands"] for row in data["rows"]))
+    for row in sorted(data["rows"], key=lambda r: (groups.index(r["operands"]), r["instruction"] != "")):
         r, own = row["against_float32"], row.get("against_operands")
         options = ", ".join(f"{k}={v}" for k, v in row["options"].items())
         where = f"{row['arch']} `{row['instruction']}`" if row["instruction"] else "reference"

@@ -17,7 +17,11 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "simulate": ("lutscape.commands.simulate", "simulate", "Cycles, time, energy and area of a trace on hardware."),
     "sweep": ("lutscape.commands.sweep", "sweep", "Explore a design space; write store and report."),
     "report": ("lutscape.commands.sweep", "report", "Render a stored sweep again."),
-    "mma": ("lutscape.commands.mma", "mma", "Bit-exact matrix instructions: list, explain, run, check, probe, capture."),
+    "mma": (
+        "lutscape.commands.mma",
+        "mma",
+        "Bit-exact matrix instructions: list, explain, run, check, probe, capture.",
+    ),
     "papers": ("lutscape.commands.papers", "papers", "Published numbers beside ours, regenerated."),
 }
 

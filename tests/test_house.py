@@ -63,7 +63,9 @@ def test_the_command_line_starts_without_the_heavy_libraries() -> None:
     assert out.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", [[], ["models"], ["trace"], ["simulate"], ["sweep"], ["report"]])
+@pytest.mark.parametrize(
+    "verb", [[], ["models"], ["trace"], ["simulate"], ["sweep"], ["report"], ["mma"], ["mma", "check"], ["papers"]]
+)
 def test_help_of_every_verb(verb: list[str]) -> None:
     out = subprocess.run([sys.executable, "-m", "lutscape", *verb, "--help"], capture_output=True, text=True, cwd=ROOT)
     assert out.returncode == 0

@@ -102,13 +102,10 @@ def run(instruction: str, operands: Path, arch: str, output: Path | None, conver
     import numpy as np
 
     from lutscape.sim.mma.api import instruction as get
+    from lutscape.sim.mma.check import load_npz
 
     op = get(arch, instruction)
-    try:
-        with np.load(operands, allow_pickle=False) as stored:
-            arrays: dict[str, Any] = dict(stored)
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{operands}: cannot read an npz ({error})") from None
+    arrays: dict[str, Any] = load_npz(operands)
     unknown = sorted(set(arrays) - {"A", "B", "C", "alpha", "beta", "metadata"})
     if unknown or not {"A", "B"} <= set(arrays):
         raise UserError(

@@ -8,6 +8,8 @@ A; one-bit operands eight to a byte, lowest first. Options may follow the instru
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,19 +45,33 @@ class Case:
     note: str = ""
 
 
+def load_npz(path: str | Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file by name.
+
+    Raises:
+        UserError: no such file, not an npz, cut short or damaged, or arrays of objects.
+    """
+    try:
+        with open(path, "rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise UserError(f"{path}: not an npz, or cut short")
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        raise UserError(f"{path}: damaged npz ({error})") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not an npz of raw arrays ({str(error).splitlines()[0]})") from None
+
+
 def read(path: str | Path) -> dict[tuple[str, str], dict[str, np.ndarray]]:
     """Return {(instruction, case): {"A": …, "B": …, "C": …, "D": …}} of a capture.
 
     Raises:
         UserError: no such file, no npz, a key of another form, a missing part.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise UserError(f"{path}: not an npz of raw arrays ({error})") from None
+    arrays = load_npz(path)
     found: dict[tuple[str, str], dict[str, np.ndarray]] = {}
     for key, array in arrays.items():
         parts = key.rsplit("/", 2)

@@ -171,3 +171,18 @@ def test_command_line(tmp_path: Path) -> None:
         f"{path}: needs A and B, may have C, alpha, beta, metadata; has A, X",
     )
     assert "did you mean 'check'" in run("chek")[1]
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2000])
+def test_a_damaged_file_is_one_line(tmp_path: Path, keep: int) -> None:
+    whole = tmp_path / "whole.npz"
+    np.savez_compressed(whole, **{f"m16n8k16.f32.f16.f16.f32/x/{p}": np.arange(4096, dtype=np.uint16) for p in "ABCD"})
+    cut = tmp_path / "cut.npz"
+    cut.write_bytes(whole.read_bytes()[:keep])
+    with pytest.raises(UserError, match=r"cut\.npz: not an npz, or cut short"):
+        list(replay(cut, "sm_90"))
+    flipped = bytearray(whole.read_bytes())
+    flipped[200] ^= 0xFF
+    cut.write_bytes(bytes(flipped))
+    with pytest.raises(UserError, match=r"cut\.npz: damaged npz|cut\.npz: not an npz of raw arrays"):
+        list(replay(cut, "sm_90"))

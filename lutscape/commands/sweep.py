@@ -51,7 +51,7 @@ def sweep(
     \b
     With --storage several processes, on one machine or many, share one study:
       sqlite:///study.db              one machine, few processes
-      postgresql://user:pw@host/db    many machines (mysql:// likewise)
+      postgresql://user:pw@host/db    many machines; pip install 'lutscape[postgresql]'
       /shared/study.journal           a journal file on a file system they share
     Start the same command on each with its own -o. They stop together at the shared total of
     trials; every one writes the whole result. Who evaluates what depends on timing, so runs with

@@ -32,6 +32,13 @@ BOUNDED = [
     ("CDNA3", "gfx942", "f32_16x16x16_f16"),
     ("CDNA3", "gfx942", "f32_16x16x8_xf32"),
     ("CDNA1", "gfx908", "f32_16x16x4f32"),
+    ("Hopper", "sm_90", "m16n8k32.f32.e4m3.e4m3.f32"),
+    ("Hopper", "sm_90", "m16n8k32.f16.e5m2.e4m3.f16"),
+    ("Blackwell", "sm_120", "m16n8k32.kind::mxf8f6f4.block_scale.scale_vec::1X.f32.e4m3.e4m3.f32.ue8m0"),
+    ("Blackwell", "sm_120", "m16n8k64.kind::mxf4.block_scale.scale_vec::2X.f32.e2m1.e2m1.f32.ue8m0"),
+    ("Blackwell", "sm_120", "m16n8k64.kind::mxf4nvf4.block_scale.scale_vec::4X.f32.e2m1.e2m1.f32.ue4m3"),
+    ("CDNA3", "gfx942", "f32_16x16x32_fp8_fp8"),
+    ("CDNA3", "gfx942", "f32_16x16x32_bf8_bf8"),
 ]
 KINDS = {"e4m3": "fp8", "e5m2": "fp8", "s8": "int8", "u8": "int8", "s4": "int4", "u4": "int4"}
 FAMILIES = ("normal", "cancelling", "dominant", "window", "subnormal")
@@ -43,28 +50,35 @@ def bounds(tiles: int = 60) -> list[dict[str, Any]]:
     for machine, arch, name in BOUNDED:
         op = mma.instruction(arch, name)
         s = op.spec
-        worst, outputs, above, largest = 0.0, 0, 0, ("", 0.0, 0.0)
+        worst, normal, outputs, above, largest = 0.0, 0.0, 0, 0, ("", 0.0, 0.0)
         for family in FAMILIES:
             x = cases(s, family, tiles, 7)
+            scales = [key for key in ("alpha", "beta") if key in x]
             for t in range(tiles):
                 a, b, c = x["A"][t], x["B"][t], x["C"][t]
-                d = values(run(s, a[None], b[None], c[None])[0], s.d)
+                factors = {key: x[key][t] for key in scales}
+                d = values(run(s, a[None], b[None], c[None], **{k: v[None] for k, v in factors.items()})[0], s.d)
                 av, bv, cv = values(a, s.a), values(b, s.b), values(c, s.c)
+                if scales:
+                    av = av * np.repeat(values(factors["alpha"], s.scale), s.block, 1)
+                    bv = bv * np.repeat(values(factors["beta"], s.scale), s.block, 0)
                 with np.errstate(invalid="ignore", over="ignore"):
                     high, low = analysis.exact_product(av, bv, cv)
                     error = np.abs((d - high) - low)
-                    bound = analysis.error_bound(op, a, b, c)
+                    bound = analysis.error_bound(op, a, b, c, **factors)
                 fine = np.isfinite(d) & np.isfinite(error) & np.isfinite(bound)
                 share = np.where(fine, error / np.where(bound > 0, bound, np.inf), 0)
                 above += int((error > bound)[fine].sum())
                 outputs += int(fine.sum())
+                normal = max(normal, float(share.max())) if family == "normal" else normal
                 if share.max() > worst:
                     worst = float(share.max())
                     at = np.unravel_index(share.argmax(), share.shape)
                     largest = (family, float(error[at]), float(bound[at]))
         rows.append({
             "machine": machine, "arch": arch, "instruction": s.name, "model": s.model.symbol, "share": worst,
-            "outputs": outputs, "above": above, "family": largest[0], "error": largest[1], "bound": largest[2],
+            "normal_share": normal, "outputs": outputs, "above": above, "family": largest[0], "error": largest[1],
+            "bound": largest[2],
         })  # fmt: skip
     return rows
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lutscape.hw.errors import UserError
-from lutscape.hw.formats.binary import FORMATS, values
+from lutscape.hw.formats.binary import FORMATS, decode, values
 from lutscape.sim.mma import models
-from lutscape.sim.mma.api import Instruction, run
+from lutscape.sim.mma.api import Instruction, run, scale_codes
 from lutscape.sim.mma.convert import to_codes
 from lutscape.sim.mma.corpus import FAMILIES, cases
-from lutscape.sim.mma.operands import NOTHING, operand
+from lutscape.sim.mma.instructions import Spec
+from lutscape.sim.mma.operands import NOTHING, Operand, operand, scaled
+
+Fused = models.EFdpa | models.TFdpa | models.TrFdpa | models.GtrFdpa
 
 
 def exact_product(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -72,16 +75,44 @@ def ulp_report(got: np.ndarray, high: np.ndarray, low: np.ndarray, name: str) ->
     )
 
 
-def error_bound(op: Instruction, A: np.ndarray, B: np.ndarray, C: np.ndarray) -> np.ndarray:
+def error_bound(
+    op: Instruction,
+    A: np.ndarray,
+    B: np.ndarray,
+    C: np.ndarray,
+    alpha: np.ndarray | None = None,
+    beta: np.ndarray | None = None,
+) -> np.ndarray:
     """Return a bound (M, N) on |D - (A B + C)| for finite operands without overflow (arXiv 2511.10909v2, table 9).
 
-    Per chunk of a fused design ``(L + 1) 2^(e_max - F)`` for the cut terms and half an ULP (RNE) or one
-    (RZ, RD, RU) of the result for the output; FMA chains half an ULP per step; FTZ-AddMul the flushed
-    inputs and half an ULP, or 2^-126, per rounded step.
+    Errors of consecutive chunks add up, because each chunk adds its own to an accumulator taken as exact.
+    Cutting or flooring a number at the grid ``g`` moves it by less than ``g``, so that per chunk of L products:
+
+    - T-, TR-FDPA: ``(L + 1) 2^(e_max - F)`` for the cut terms; half an ULP (RNE) or one (RZ, RD, RU) for the output.
+    - E-FDPA: half an ULP of the output.
+    - ST-FDPA: as T-FDPA; ``e_max`` is taken over ``e_a + e_b + e_alpha + e_beta``, since a power of two moves only
+      exponents.
+    - GST-FDPA: a group of G products times its scales is exact, so that only ``L / G`` groups and c are cut:
+      ``(L / G + 1) 2^(e_max - F)``, where e_max is over the *scales'* exponents of groups that hold a product and
+      over c's. One ULP for the output.
+    - GTR-FDPA: ``L/2 2^(e_even - F) + L/2 2^(e_odd - F)`` for the products, each half cut at its own maximum. The half
+      of the larger exponent top lies on the grid ``2^(top - F)`` already, so that the two floors cost
+      ``2^(top - F)`` where the maxima differ, else nothing. With ``E = max(top, e_c)``: the floor of the
+      product sum costs ``2^(E - F2 - 1)`` where it is coarser than the sum's grid; c costs ``2^(E - F)`` where
+      that is coarser than c's grid, ``2^(e_c - 23)``, or |c| where c is dropped, ``e_c < E - F - 1``. The last
+      floor costs ``2^(e_D - F2)`` and its RNE half an ULP.
+    - Two-step FP8 (half the products from zero, the other half onto that, then c): per K elements the bounds of
+      the two T-FDPA sums of K/2 products, and half an ULP of D for the add.
+
+    FMA chains: half an ULP per step. FTZ-AddMul: the flushed inputs and half an ULP, or 2^-126, per rounded step.
 
     Args:
         op: dense instruction or custom design with a bound.
         A, B, C: one tile, numbers or raw codes, (M, K), (K, N), (M, N).
+        alpha, beta: block scales of ST- and GST-FDPA, numbers or raw codes, (M, K/block) and (K/block, N).
+
+    Raises:
+        UserError: a design without a bound; scales missing, of wrong shape, or given where there are none.
     """
     s = op.spec
     a, b, c = (
@@ -89,6 +120,11 @@ def error_bound(op: Instruction, A: np.ndarray, B: np.ndarray, C: np.ndarray) ->
         to_codes(np.asarray(B), s.b, False, "B"),
         to_codes(np.asarray(C), s.c, False, "C"),
     )
+    scales: dict[str, np.ndarray] = {}
+    if s.scale:
+        scales = scale_codes(s, alpha, beta, (), 1, a.shape[0], b.shape[1], a.shape[1], False)
+    elif alpha is not None or beta is not None:
+        raise UserError(f"{s.name} takes no scales; drop alpha and beta")
     model = s.model
     if isinstance(model, models.FmaChain):
         return _rounded_steps(values(a, s.a), values(b, s.b), values(c, s.c), 0.5, s.d)
@@ -99,30 +135,105 @@ def error_bound(op: Instruction, A: np.ndarray, B: np.ndarray, C: np.ndarray) ->
         steps = 2 * a.shape[1] + a.shape[1] // model.P
         size = av @ bv + np.abs(values(c, s.c))
         return flushed * (1 + 2.0**-20) + steps * (2.0**-24 * size * (1 + 2.0**-20) + 2.0**-126) + 2.0**-126
-    if isinstance(model, models.EFdpa):
-        fraction, length = None, model.L
-    elif type(model) in (models.TFdpa, models.TrFdpa):
-        assert isinstance(model, models.TFdpa | models.TrFdpa)
-        fraction, length = model.F, model.L
-    else:
-        raise UserError(f"error_bound covers T-, TR-, E-FDPA, FTZ-AddMul and FMA designs, not {model.symbol}")
-    left, right = operand(a, s.a), operand(b, s.b)
+    if s.keep == (1, 1) and isinstance(model, models.HalfPairThenAdd):
+        return _two_steps(s, model, a, b, c)
+    if s.keep == (1, 1) and isinstance(model, Fused):
+        return _chained(s, a, b, c, scales)[0]
+    raise UserError(f"error_bound covers dense fused sums, FTZ-AddMul and FMA designs, not {model.symbol} of {s.name}")
+
+
+def _chained(
+    s: Spec, a: np.ndarray, b: np.ndarray, c: np.ndarray, scales: dict[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return bound and raw result of chained chunks; scales (1, M, K/block) and (1, K/block, N)."""
+    model = s.model
+    assert isinstance(model, Fused)
+    rounding = model.rounding if isinstance(model, models.TFdpa) else models.OutputRounding("RNE", "FP32")
+    mantissa, emin, _, mode = rounding.fields
     bound, now = np.zeros(c.shape), c
-    for k0 in range(0, a.shape[1], length):
-        chunk = slice(k0, k0 + length)
+    for k0 in range(0, a.shape[1], model.L):
+        chunk = slice(k0, k0 + model.L)
         old = values(now, s.c if k0 == 0 else s.d)
-        now = run(s, a[None, :, chunk], b[None, chunk], now[None])[0]
+        x, y, factors = a[:, chunk], b[chunk], {}
+        if scales:
+            blocks = slice(k0 // s.block, (k0 + model.L) // s.block)
+            factors = {"alpha": scales["alpha"][:, :, blocks], "beta": scales["beta"][:, blocks]}
+        now = run(s, x[None], y[None], now[None], **factors)[0]
         new = values(now, s.d)
-        if fraction is not None:
-            e_max = np.where(old == 0, NOTHING, np.maximum(np.frexp(old)[1] - 1, FORMATS[s.c].emin))
-            for k in range(k0, min(k0 + length, a.shape[1])):
-                e_max = np.maximum(e_max, np.add.outer(left.exponent[:, k].astype(int), right.exponent[k].astype(int)))
-            floor = model.e_zero if isinstance(model, models.TFdpa) else -126
-            bound += (length + 1) * np.ldexp(1.0, np.maximum(e_max, floor) - fraction)
-        rounding = model.rounding if isinstance(model, models.TFdpa) else models.OutputRounding("RNE", "FP32")
-        mantissa, emin, _, mode = rounding.fields
         e = np.maximum(np.frexp(np.nextafter(np.abs(new), np.inf))[1] - 1, emin)
-        bound += (0.5 if mode == 0 else 1.0) * np.ldexp(1.0, e - mantissa)
+        bound += _cut(s, model, x, y, old, factors) + (0.5 if mode == 0 else 1.0) * np.ldexp(1.0, e - mantissa)
+        if isinstance(model, models.GtrFdpa):
+            bound += np.ldexp(1.0, e - model.F2)
+    return bound, now
+
+
+def _cut(
+    s: Spec, model: Fused, a: np.ndarray, b: np.ndarray, c: np.ndarray, scales: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return what one chunk may lose before its output is rounded; a and b raw codes, c numbers."""
+    if isinstance(model, models.EFdpa):
+        return np.zeros(c.shape)
+    left, right = operand(a, s.a), operand(b, s.b)
+    least = FORMATS[s.c].emin
+    e_c = np.maximum(np.frexp(c)[1] - 1, least)
+    if isinstance(model, models.GtrFdpa):
+        e_c = np.where(c == 0, least, e_c)
+        even, odd = (_largest(left.exponent[:, first::2], right.exponent[first::2]) for first in (0, 1))
+        top = np.maximum(even, odd)
+        E = np.maximum(top, e_c)
+        pairs = (a.shape[1] + 1) // 2
+        lost = pairs * (np.ldexp(1.0, even - model.F) + np.ldexp(1.0, odd - model.F))
+        lost += np.where(even != odd, np.ldexp(1.0, top - model.F), 0)
+        lost += np.where(top - model.F < E - model.F2 - 1, np.ldexp(1.0, E - model.F2 - 1), 0)
+        floored = np.where((e_c - FORMATS[s.c].mantissa_bits < E - model.F) & (c != 0), np.ldexp(1.0, E - model.F), 0)
+        return np.asarray(lost + np.where(e_c < E - model.F - 1, np.abs(c), floored))
+    e_max, terms = np.where(c == 0, NOTHING, e_c), model.L
+    if isinstance(model, models.GstFdpa):
+        e_max, terms = np.maximum(e_max, _largest_group(model, left, right, s, scales)), model.L // model.G
+    else:
+        if isinstance(model, models.StFdpa):
+            left = scaled(left, scales["alpha"][0], s.block, 1)
+            right = scaled(right, scales["beta"][0], s.block, 0)
+        e_max = np.maximum(e_max, _largest(left.exponent, right.exponent))
+    floor = model.e_zero if isinstance(model, models.TFdpa) else -126
+    return np.asarray((terms + 1) * np.ldexp(1.0, np.maximum(e_max, floor) - model.F))
+
+
+def _largest(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return (M, N) the largest ``a[:, k] + b[k]``."""
+    best = np.full((a.shape[0], b.shape[1]), 2 * NOTHING)
+    for k in range(a.shape[1]):
+        best = np.maximum(best, np.add.outer(a[:, k].astype(int), b[k].astype(int)))
+    return best
+
+
+def _largest_group(
+    model: models.GstFdpa, left: Operand, right: Operand, s: Spec, scales: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return (M, N) the largest scale exponent of a group with a product and scales that are not zero."""
+    exponents = [decode(scales[x][0], s.scale).exponent.astype(int) for x in ("alpha", "beta")]
+    sizes = [values(scales[x][0], s.scale) for x in ("alpha", "beta")]
+    best = np.full((left.value.shape[0], right.value.shape[1]), NOTHING)
+    for k in range(0, model.L, model.G):
+        group, block = slice(k, k + model.G), k // model.block
+        live = (left.value[:, group] != 0).astype(int) @ (right.value[group] != 0).astype(int) > 0
+        live &= np.multiply.outer(sizes[0][:, block], sizes[1][block]) != 0
+        e = np.add.outer(exponents[0][:, block], exponents[1][block])
+        best = np.maximum(best, np.where(live, e, NOTHING))
+    return best
+
+
+def _two_steps(s: Spec, model: models.HalfPairThenAdd, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """Bound the two half-precision sums, from zero, and the rounded add of c, per K elements."""
+    half = replace(s, a="fp16", b="fp16", c=s.d, model=model.step)
+    order = np.argsort(np.arange(model.K) % 4 >= 2, kind="stable")
+    x, y = (values(v, f).astype(np.float16).view(np.uint16) for v, f in ((a, s.a), (b, s.b)))
+    bound, now = np.zeros(c.shape), c
+    for k0 in range(0, a.shape[1], model.K):
+        chunk = slice(k0, k0 + model.K)
+        bound += _chained(half, x[:, k0 + order], y[k0 + order], np.zeros_like(c), {})[0]
+        now = run(s, a[None, :, chunk], b[None, chunk], now[None])[0]
+        bound += 0.5 * ulp(values(now, s.d), s.d)
     return bound
 
 

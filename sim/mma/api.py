@@ -166,7 +166,7 @@ def compute(
     c3 = np.ascontiguousarray(c).reshape(tiles, *shape[-2:])
     extra: dict[str, np.ndarray] = {}
     if s.scale:
-        extra = _scales(s, alpha, beta, lead, tiles, a3.shape[1], shape[-1], depth, convert)
+        extra = scale_codes(s, alpha, beta, lead, tiles, a3.shape[1], shape[-1], depth, convert)
     elif alpha is not None or beta is not None:
         raise UserError(f"{s.name} takes no scales; drop alpha and beta")
     if s.keep != (1, 1):
@@ -296,7 +296,7 @@ def _check_flags(s: Spec, scale_d: int, imm_scale_a: int, imm_scale_b: int) -> N
             raise UserError(f"{key}={value}: operands of {s.name} cannot be negated")
 
 
-def _scales(
+def scale_codes(
     s: Spec,
     alpha: np.ndarray | None,
     beta: np.ndarray | None,
@@ -307,6 +307,7 @@ def _scales(
     depth: int,
     convert: bool,
 ) -> dict[str, np.ndarray]:
+    """Return raw ``alpha`` (tiles, rows, K/block) and ``beta`` (tiles, K/block, columns), broadcast over ``lead``."""
     if alpha is None or beta is None:
         raise UserError(f"{s.name} needs alpha and beta, {s.scale} scales, one per {s.block} k")
     blocks = depth // s.block

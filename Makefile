@@ -27,6 +27,7 @@ reports: $(VENV)/.package-dev
 	$(BIN)/lutscape sweep quickstart -o lutscape-out/reports
 	mkdir -p reports/quickstart
 	cd lutscape-out/reports && cp index.html chosen.yaml sweep.yaml versions.json trials.parquet trace.parquet figures/pareto.png ../../reports/quickstart/
+	$(BIN)/lutscape papers mma-sim -o reports/papers/mma-sim.html
 
 # mypy checks the installed copy: the package-dir mapping exists only there.
 check: $(VENV)/.package-dev

@@ -1,34 +1,22 @@
-"""Rounding to short floating-point formats: round to nearest, ties to even, saturating."""
+"""Rounding to short floating-point formats: round to nearest, ties to even, saturating.
+
+The formats are those of :mod:`lutscape.hw.formats.binary`; a test holds this fast path, which never
+makes codes, to its exact codec bit for bit.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from lutscape.hw.formats.binary import FORMATS, BinaryFormat
 
-@dataclass(frozen=True)
-class FloatFormat:
-    """A binary floating-point format.
-
-    Attributes:
-        mantissa: stored fraction bits.
-        smallest_exponent: of a normal number.
-        largest: finite value.
-    """
-
-    mantissa: int
-    smallest_exponent: int
-    largest: float
-
-
-FLOAT_FORMATS: dict[str, FloatFormat] = {
-    # OCP 8-bit Floating Point Specification 1.0, table 1; arXiv 2209.05433.
-    "fp8_e4m3": FloatFormat(3, -6, 448.0),
-    "fp8_e5m2": FloatFormat(2, -14, 57344.0),
-    "fp16": FloatFormat(10, -14, 65504.0),
-    "bf16": FloatFormat(7, -126, float(np.float32(3.3895313892515355e38))),
+FLOAT_FORMATS: dict[str, BinaryFormat] = {
+    "fp8_e4m3": FORMATS["e4m3"],
+    "fp8_e5m2": FORMATS["e5m2"],
+    "fp16": FORMATS["fp16"],
+    "bf16": FORMATS["bf16"],
 }
+"""Names in traces and recipes, and the formats they mean."""
 
 
 def round_to(x: np.ndarray, name: str) -> np.ndarray:
@@ -41,10 +29,11 @@ def round_to(x: np.ndarray, name: str) -> np.ndarray:
     if name == "fp32":
         return x
     form = FLOAT_FORMATS[name]
+    largest = form.max_value
     if name == "fp16":
-        clipped = np.clip(x, -form.largest, form.largest)
+        clipped = np.clip(x, -largest, largest)
         return clipped.astype(np.float16).astype(np.float32)
     _, exponent = np.frexp(x)  # |x| = m · 2^exponent, m in [0.5, 1)
-    last_place = np.maximum(exponent - 1, form.smallest_exponent) - form.mantissa
+    last_place = np.maximum(exponent - 1, form.emin) - form.mantissa_bits
     rounded = np.ldexp(np.rint(np.ldexp(x.astype(np.float64), -last_place)), last_place)
-    return np.clip(rounded, -form.largest, form.largest).astype(np.float32)
+    return np.clip(rounded, -largest, largest).astype(np.float32)

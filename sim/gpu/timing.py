@@ -55,7 +55,7 @@ from lutscape.sim import vector_ops
 from lutscape.sim.operators import Operators, prepare, scaling_operations
 
 SM_L2_BYTES_PER_CYCLE = 64
-"""Bytes per clock one SM takes from L2 (NVIDIA A100 whitepaper: 64 B/clk/SM)."""
+"""Bytes per clock one SM takes from L2; assumed, in line with published A100 microbenchmarks."""
 MMA_ROWS = 16
 """Rows of the mma.sync m16n8 instructions (PTX ISA)."""
 TILES = np.array([(m, n) for m in (16, 32, 64, 128, 256) for n in (32, 64, 128, 256, 512)], np.float64)

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lutscape.hw.errors import UserError
+from lutscape.hw.formats.binary import values as form_values
+from lutscape.hw.formats.encode import encode
 from lutscape.hw.formats.storage import kv_bytes, parse_weight_format
 from lutscape.models.executor import dense
 from lutscape.models.quantise import activation, kv, scalar, ternary
@@ -144,7 +146,7 @@ FP8 = {"fp8_e4m3": (4, 3, 0x7F), "fp8_e5m2": (5, 2, 0x7C)}
 def test_fp8_values_are_fixed_points(name: str) -> None:
     exponent_bits, mantissa_bits, count = FP8[name]
     values = np.array([decode(code, exponent_bits, mantissa_bits) for code in range(count)], f32)
-    assert values[-1] == FLOAT_FORMATS[name].largest
+    assert values[-1] == FLOAT_FORMATS[name].max_value
     np.testing.assert_array_equal(round_to(values, name), values)
     np.testing.assert_array_equal(round_to(-values, name), -values)
 
@@ -168,7 +170,7 @@ def test_fp8_rounds_to_nearest_even(name: str, data: st.DataObject) -> None:
 @given(st.floats(-65000, 65000, width=32))
 def test_general_rounding_agrees_with_numpy_on_fp16(x: float) -> None:
     form = FLOAT_FORMATS["fp16"]
-    exponent = max(math.frexp(x)[1] - 1, form.smallest_exponent) - form.mantissa
+    exponent = max(math.frexp(x)[1] - 1, form.emin) - form.mantissa_bits
     assert round_to(np.array([x], f32), "fp16")[0] == math.ldexp(round(Fraction(x) / Fraction(2) ** exponent), exponent)
 
 
@@ -181,11 +183,22 @@ def test_bf16_drops_sixteen_bits_with_ties_to_even(x: float) -> None:
     assert round_to(np.array([x], f32), "bf16")[0] == expected
 
 
+@pytest.mark.parametrize("name", FLOAT_FORMATS)
+@settings(max_examples=100, deadline=None)
+@given(words=hnp.arrays(np.uint32, 64))
+def test_rounding_equals_the_exact_codec_on_any_bits(name: str, words: np.ndarray) -> None:
+    x = words.view(f32)
+    form = FLOAT_FORMATS[name]
+    exact = form_values(encode(x, form, "RNE", "saturate"), form)
+    finite = np.isfinite(x)
+    np.testing.assert_array_equal(round_to(x[finite], name), exact[finite].astype(f32))
+
+
 def test_rounding_saturates_and_keeps_nan() -> None:
     for name, form in FLOAT_FORMATS.items():
         x = np.array([np.inf, -np.inf, 3e38, np.nan], f32)
         y = round_to(x, name)
-        assert y[0] == -y[1] == f32(form.largest)
+        assert y[0] == -y[1] == f32(form.max_value)
         assert np.isnan(y[3])
     x = np.array([1.1], f32)
     assert round_to(x, "fp32") is x

@@ -112,6 +112,7 @@ class GpuSpec(Spec):
             "shared_bytes_per_cycle_per_sm",
             "l2_mib",
             "l2_bytes_per_cycle",
+            "l2_bytes_per_cycle_per_sm",
             "l2_latency_cycles",
             "dram.bandwidth_gb_s",
             "dram.efficiency",
@@ -135,6 +136,10 @@ class GpuSpec(Spec):
     l2_mib: float = Field(gt=0)
     l2_bytes_per_cycle: int = Field(gt=0)
     """L2 to SM read bandwidth of the whole chip, bytes per clock."""
+    l2_bytes_per_cycle_per_sm: int = sourced(
+        64, Grade.ASSUMED, "in line with published A100 microbenchmarks; replaced by measurement", gt=0
+    )
+    """Bytes per clock that one SM takes from L2."""
     l2_latency_cycles: int = Field(gt=0)
     dram: Dram
     kernel_overhead_us: float = sourced(

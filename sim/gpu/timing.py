@@ -14,12 +14,12 @@ and DRAM bytes per cycle of the chip; G = ⌈M/t_m⌉ ⌈N/t_n⌉ s blocks; c bl
     vector   T_v = (B J t_n t_k d + V / S) / R_v     (d = 1 if weights must be widened to the unit's format;
                                                      V = M N g + 3 M K / readers where scales cannot be applied
                                                      to the weights: integer, FP8 and lookup units, g groups)
-    L2       T_2 = max(G J Q / β_2, B J Q / 64)      (an SM takes at most 64 bytes per clock)
+    L2       T_2 = max(G J Q / β_2, B J Q / β_s)     (β_s: L2 bytes per clock that one SM takes)
     DRAM     T_d = (D_w + D_x + D_y) / β_d
 
     cycles = max(T_c, T_s, T_v, T_2, T_d) + w λ + E + split + overhead
 
-λ = L2 latency + DRAM latency (first stage of a wave); E = t_m t_n y c / 64 drains the last tiles
+λ = L2 latency + DRAM latency (first stage of a wave); E = t_m t_n y c / β_s drains the last tiles
 (y output bytes); split-K adds 2 · 4 s M N / β_2 for partial sums. overhead = time between kernels.
 If weights, activations and output together fit 80 % of L2, each crosses DRAM once. Otherwise the blocks
 that run together form a near-square patch of r x q tiles and each wave reads its rows and columns:
@@ -54,8 +54,6 @@ from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
 from lutscape.sim.operators import Operators, prepare, scaling_operations
 
-SM_L2_BYTES_PER_CYCLE = 64
-"""Bytes per clock one SM takes from L2; assumed, in line with published A100 microbenchmarks."""
 MMA_ROWS = 16
 """Rows of the mma.sync m16n8 instructions (PTX ISA)."""
 TILES = np.array([(m, n) for m in (16, 32, 64, 128, 256) for n in (32, 64, 128, 256, 512)], np.float64)
@@ -201,7 +199,7 @@ def _gemm(spec: GpuSpec, ops: Operators, on_unit: Bools) -> dict[str, Floats]:
     y = np.maximum(ops.output_bytes / np.maximum(ops.m * ops.n, 1), 1)[:, None]
     partial = np.where(split > 1, 2 * ACCUMULATOR_BYTES * split * m * n, 0.0)
     l2_bytes = grid * steps * stage + m * n * y + partial
-    l2 = np.maximum(l2_bytes / spec.l2_bytes_per_cycle, work * stage / SM_L2_BYTES_PER_CYCLE)
+    l2 = np.maximum(l2_bytes / spec.l2_bytes_per_cycle, work * stage / spec.l2_bytes_per_cycle_per_sm)
     weights, acts = n * k * b_w / 8, m * k * b_x / 8
     resident = weights + acts + m * n * y <= L2_SHARE * spec.l2_mib * 2**20
     slots = np.minimum(spec.sms * per_sm, blocks_m * blocks_n)
@@ -212,7 +210,7 @@ def _gemm(spec: GpuSpec, ops: Operators, on_unit: Bools) -> dict[str, Floats]:
     dram_bytes = np.where(resident, weights + acts, np.maximum(streamed, weights + acts)) + m * n * y
     dram = dram_bytes / spec.dram_bytes_per_cycle
     wait = spec.l2_latency_cycles + spec.dram.latency_ns * spec.clock_mhz * 1e-3
-    drain = t_m * t_n * y * np.minimum(per_sm, busiest) / SM_L2_BYTES_PER_CYCLE
+    drain = t_m * t_n * y * np.minimum(per_sm, busiest) / spec.l2_bytes_per_cycle_per_sm
     latency = waves * wait + drain + partial / spec.l2_bytes_per_cycle
     total = np.maximum.reduce([compute, shared, vector, l2, dram]) + latency
     total = np.where(fits, total, np.inf)

@@ -49,7 +49,7 @@ def find(name: str | Path, section: str, relative_to: Path | None = None) -> Pat
                 return candidate
     known = sorted(p.stem for p in (packaged / section).glob("*.yaml"))
     raise UserError(
-        f"{section} file {str(name)!r} not found{nearest(Path(name).stem, known)}; "
+        f"{section.removesuffix('s')} file {str(name)!r} not found{nearest(Path(name).stem, known)}; "
         f"give a path or one of: {', '.join(known) or '(none packaged)'}"
     )
 

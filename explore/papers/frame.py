@@ -155,6 +155,10 @@ def draw(plot: Callable[[Any], None], width: float = 8.6, height: float = 2.9, c
         return figures.render(canvas)[0]
 
 
+LONGEST_CODE = 40
+"""Characters of code that stay on one line in a table cell."""
+
+
 def inline(text: str) -> Any:
     """Escape a text and set its `` `code` ``, ``**strong**`` and raised parts (``2^-13``)."""
     from markupsafe import Markup, escape
@@ -164,7 +168,9 @@ def inline(text: str) -> Any:
         strong = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", parts[i])
         parts[i] = re.sub(r"\^(?:\(([^)]+)\)|(-?\d+))", lambda m: f"<sup>{(m[1] or m[2])}</sup>", strong)
     for i in range(1, len(parts), 2):
-        parts[i] = f"<code>{parts[i]}</code>"
+        # Long instruction names may break after a dot, so that they do not squeeze the other columns of a table.
+        code = parts[i].replace(".", ".<wbr>") if len(parts[i]) > LONGEST_CODE else parts[i]
+        parts[i] = f"<code>{code}</code>"
     return Markup("".join(parts).replace("<sup>-", "<sup>−"))
 
 

@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "mma",
         "Bit-exact matrix instructions: list, explain, run, check, probe, capture.",
     ),
+    "rtl": ("lutscape.commands.rtl", "rtl", "Verilog of a design: generate, verify, synthesise, power, report."),
     "papers": ("lutscape.commands.papers", "papers", "Published numbers beside ours, regenerated."),
 }
 

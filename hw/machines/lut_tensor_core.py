@@ -16,11 +16,26 @@ from lutscape.hw.machines.gpu import Dram
 from lutscape.hw.spec import Part, Spec
 
 
-class Array(Part):
-    """The matrix array."""
+Datapath = Literal["lut", "lut-full", "unpu", "add", "mac"]
 
-    datapath: Literal["lut", "mac"]
-    """``lut``: table lookup, one weight bit plane per cycle; ``mac``: INT8 x ``multiplier_weight_bits``."""
+
+class Array(Part):
+    """The matrix array: the one object that golden model, timing, cost and Verilog of the array read.
+
+    Weights are codes q of W bits. What a code means depends on the datapath; both are affine in q, and scale and
+    zero point are applied outside with the sum of the activations:
+
+        lut, add               2 q - (2^W - 1): every bit plane is ±1 (arXiv 2408.06003, eq. 1-3)
+        lut-full, unpu, mac    q
+    """
+
+    datapath: Datapath
+    """``lut``: tables of 2^(k-1) entries, a sign flip, weights remapped offline (arXiv 2408.06003, sec. 3.1);
+    ``lut-full``: conventional tables of 2^k entries;
+    ``unpu``: ``lut-full`` with its table builder inside, the baseline of the paper's Table 2;
+    ``add``: the k signed activations added anew for every weight bit;
+    ``mac``: multipliers of ``activation_bits`` x ``multiplier_weight_bits``.
+    All but ``mac`` take ``planes_per_cycle`` weight bit planes per cycle."""
     m: int = Field(ge=1, le=256)
     """Rows of activations (tables) in one array."""
     n: int = Field(ge=1, le=1024)
@@ -29,19 +44,58 @@ class Array(Part):
     """Activations per table, or per dot product of a MAC array."""
     count: int = Field(ge=1, le=4096)
     """Arrays on the chip."""
-    table_bits: int = Field(default=8, ge=4, le=16)
-    """Bits of one table entry."""
+    activation_bits: int = Field(default=8, ge=2, le=16)
+    """Bits of an integer activation, two's complement."""
+    table_bits: int = Field(default=8, ge=4, le=20)
+    """Bits of one table entry; narrower than :attr:`exact_entry_bits`, entries are rounded and clamped."""
     accumulator_bits: int = Field(default=32, ge=12, le=48)
     multiplier_weight_bits: int = Field(default=8, ge=1, le=8)
     """Weight width of the multipliers of a MAC array; wider weights take several passes."""
     planes_per_cycle: int = Field(default=1, ge=1, le=8)
-    """Weight bit planes a lookup array processes per cycle (1 = bit-serial)."""
+    """Weight bit planes an array other than ``mac`` processes per cycle (1 = bit-serial)."""
+    serial_weight_bits: int = Field(default=4, ge=1, le=8)
+    """Widest weight accumulated before scaling; wider ones run as several runs (W = 8 with 4: two)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Array:
         if self.m * self.n * self.k > 1 << 16:
             raise ValueError(f"m*n*k = {self.m * self.n * self.k} is beyond 65536 in one array; use count")
         return self
+
+    @property
+    def looks_up(self) -> bool:
+        """The datapath reads tables."""
+        return self.datapath in ("lut", "lut-full", "unpu")
+
+    @property
+    def symmetric(self) -> bool:
+        """Weight bits mean ±1 instead of 0 and 1."""
+        return self.datapath in ("lut", "add")
+
+    @property
+    def entries(self) -> int:
+        """Entries of one table."""
+        return 2 ** (self.k - 1 if self.datapath == "lut" else self.k)
+
+    @property
+    def exact_entry_bits(self) -> int:
+        """Bits that hold every sum of k activations of either sign: largest magnitude k 2^(activation_bits-1)."""
+        return (self.k << (self.activation_bits - 1)).bit_length() + 1
+
+    @property
+    def largest_shift(self) -> int:
+        """Bits by which a table entry may be shifted right to fit ``table_bits``; 0: tables are exact."""
+        return max(0, self.exact_entry_bits - self.table_bits)
+
+    @property
+    def digit_bits(self) -> int:
+        """Weight bits consumed per cycle."""
+        return self.multiplier_weight_bits if self.datapath == "mac" else self.planes_per_cycle
+
+    @property
+    def most_passes(self) -> int:
+        """Cycles per step of the widest weight of one run."""
+        return -(-self.serial_weight_bits // self.digit_bits)
 
 
 class Buffers(Part):
@@ -72,8 +126,10 @@ class LutTensorCoreSpec(Spec):
             "array.count",
             "array.table_bits",
             "array.accumulator_bits",
+            "array.activation_bits",
             "array.multiplier_weight_bits",
             "array.planes_per_cycle",
+            "array.serial_weight_bits",
             "buffers.weight_kib",
             "buffers.activation_kib",
             "buffers.output_kib",
@@ -99,7 +155,10 @@ class LutTensorCoreSpec(Spec):
         """Return the fields of the datapath that this design does not have."""
         if self.array.datapath == "mac":
             return frozenset({"tables_per_cycle", "array.table_bits", "array.planes_per_cycle"})
-        return frozenset({"array.multiplier_weight_bits"})
+        without = {"array.multiplier_weight_bits"}
+        if not self.array.looks_up:
+            without |= {"tables_per_cycle", "array.table_bits"}
+        return frozenset(without)
 
     @property
     def dram_bytes_per_cycle(self) -> float:
@@ -108,9 +167,7 @@ class LutTensorCoreSpec(Spec):
 
     def passes(self, weight_bits: int) -> int:
         """Cycles one (m, n, k) step takes for weights of some bits."""
-        array = self.array
-        per_cycle = array.planes_per_cycle if array.datapath == "lut" else array.multiplier_weight_bits
-        return -(-weight_bits // per_cycle)
+        return -(-weight_bits // self.array.digit_bits)
 
     def peak_tera_ops(self, weight_bits: int) -> float:
         """Peak tera-operations per second of the arrays; one MAC is two operations."""

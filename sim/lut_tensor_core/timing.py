@@ -29,10 +29,13 @@ the previous operator, so DRAM latency is exposed only by activations that come 
 ports as wide as the array needs.
 
     fill   = STAGES + ⌈m c_m / tables_per_cycle⌉ (lookup) + DRAM latency (if B_a > 0)
-    drain  = m c_m    (one row of n c_n outputs per cycle)
+    drain  = 0        (all m c_m x n c_n sums leave in the cycle that STAGES counts last)
 
-What runs where: integer weights on the arrays (MAC arrays: with activations of at most 8 integer bits;
-lookup arrays: with any activations, their tables are quantised to ``table_bits`` as they are built; finding
+T_a, STAGES and the fill of one array are the cycles of its generated Verilog
+(:func:`lutscape.sim.lut_tensor_core.array_timing.unit_cycles`); tests hold them equal.
+
+What runs where: integer weights on the arrays (MAC and ADD arrays: with integer activations of at most
+``activation_bits``; lookup arrays: with any activations, their tables are quantised to ``table_bits`` as they are built; finding
 a scale per table is not charged). Everything else, and attention, runs on the FP16 MACs:
 macs / attention_macs_per_cycle; attention's softmax runs on the vector lanes beside them. Prefill re-reads
 the keys and values once per block of queries that fits half the activation buffer, unless they fit half
@@ -48,29 +51,12 @@ from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
 from lutscape.hw.result import Bools, Floats, Result
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
+from lutscape.sim.lut_tensor_core import array_timing
+from lutscape.sim.lut_tensor_core.golden import accumulator_bits_needed, safe_values
 from lutscape.sim.operators import Operators, prepare, scaling_operations
 
-STAGES = 4
-"""Pipeline stages: table register, look-up and sign, plane accumulate, output register."""
-PLANES_AT_ONCE = 4
-"""Widest weight accumulated before scaling; wider ones run as several runs of planes (W = 8: two)."""
+STAGES = array_timing.STAGES
 FP16_BYTES = 2
-
-
-def accumulator_bits_needed(spec: LutTensorCoreSpec, weight_bits: int, values_per_scale: int) -> int:
-    """Return the signed accumulator width that cannot overflow within one scale group.
-
-    Lookup: entries of at most 2^(table_bits-1) - 1, plane weights summing to 2^W - 1 (W ≤ 4 planes at
-    once), ⌈group/k⌉ look-ups. MAC: |activation| ≤ 127 (INT8, symmetric), |weight| ≤ 2^(W-1) or, with
-    a zero point, 2^W - 1.
-    """
-    array = spec.array
-    if array.datapath == "lut":
-        planes = min(weight_bits, PLANES_AT_ONCE)
-        bound = (2 ** (array.table_bits - 1) - 1) * (2**planes - 1) * -(-values_per_scale // array.k)
-    else:
-        bound = 127 * (2 ** min(weight_bits, array.multiplier_weight_bits) - 1) * values_per_scale
-    return int(bound).bit_length() + 1
 
 
 def timing(spec: LutTensorCoreSpec, trace: Trace) -> Result:
@@ -109,12 +95,12 @@ def timing(spec: LutTensorCoreSpec, trace: Trace) -> Result:
     }
     stacked = np.stack(list(parts.values()))
     latency = np.where(act_dram > 0, spec.dram.latency_ns * spec.clock_mhz * 1e-3, 0.0)
-    overhead = latency + STAGES + np.where(on_array, array["fill"] + array["drain"], 0.0)
+    overhead = latency + STAGES + np.where(on_array, array["fill"], 0.0)
     cycles = np.ceil(stacked.max(axis=0) + overhead)
     bound = np.array(list(parts))[stacked.argmax(axis=0)]
     bound = np.where(overhead > stacked.max(axis=0), "latency", bound)
 
-    lut = spec.array.datapath == "lut"
+    lut = spec.array.looks_up
     lookups = np.where(on_array, ops.m * ops.n * np.ceil(ops.k / spec.array.k) * array["passes"], zero)
     macs = np.where(on_array, ops.macs, zero)
     activity = {
@@ -150,40 +136,39 @@ def timing(spec: LutTensorCoreSpec, trace: Trace) -> Result:
 def _on_array(spec: LutTensorCoreSpec, ops: Operators) -> Bools:
     """(R,) whether the arrays compute the row; else the FP16 MACs do."""
     integer = ops.linear & (ops.weight_bits > 0)
-    if spec.array.datapath == "lut":
+    if spec.array.looks_up:
         return integer
-    return integer & ops.integer_activations & (ops.activation_bits <= 8)
+    return integer & ops.integer_activations & (ops.activation_bits <= spec.array.activation_bits)
 
 
 def _check_accumulators(spec: LutTensorCoreSpec, ops: Operators) -> None:
     have = spec.array.accumulator_bits
     for row in np.flatnonzero(_on_array(spec, ops)):
         group = int(np.ceil(ops.k[row] / ops.groups[row]))
-        need = accumulator_bits_needed(spec, int(ops.weight_bits[row]), group)
+        bits = int(ops.weight_bits[row])
+        need = accumulator_bits_needed(spec.array, bits, group)
         if need > have:
-            safe = group
-            while safe > 1 and accumulator_bits_needed(spec, int(ops.weight_bits[row]), safe) > have:
-                safe //= 2
+            safe = safe_values(spec.array, bits)
             raise UserError(
                 f"{spec.name}: array.accumulator_bits = {have} can overflow on {ops.frame['name'][row]} "
                 f"({ops.frame['weight_format'][row]}, {group} weights per scale): needs {need}; "
-                f"use accumulator_bits >= {need}, or groups of at most {safe} weights"
+                f"use accumulator_bits >= {need}" + (f", or groups of at most {safe} weights" if safe else "")
             )
 
 
 def table_bytes_per_row(spec: LutTensorCoreSpec, k: Floats, activation_bits: Floats) -> Floats:
     """(R,) bytes one activation row takes in the activation buffer: tables, or the values (MAC)."""
     array = spec.array
-    if array.datapath == "mac":
+    if not array.looks_up:
         return k * activation_bits / 8
-    entries: Floats = np.ceil(k / array.k) * 2 ** (array.k - 1) * array.table_bits / 8
+    entries: Floats = np.ceil(k / array.k) * array.entries * array.table_bits / 8
     return entries
 
 
 def _array(spec: LutTensorCoreSpec, ops: Operators, act_dram: Floats) -> dict[str, Floats]:
     """Best arrangement and loop order of each row on the array; (R,) arrays."""
     array, rows = spec.array, len(ops.m)
-    lut = array.datapath == "lut"
+    lut = array.looks_up
     passes = np.array([spec.passes(int(b)) if b else 1 for b in ops.weight_bits], np.float64)
     divisors = np.array([d for d in range(1, array.count + 1) if array.count % d == 0], np.float64)
     c_m, c_n = divisors[None, :], (array.count / divisors)[None, :]  # (1, D)
@@ -219,8 +204,7 @@ def _array(spec: LutTensorCoreSpec, ops: Operators, act_dram: Floats) -> dict[st
         table_cycles = tables / spec.tables_per_cycle if lut else np.zeros_like(tables)
         traffic = (weight_traffic + act_traffic) / beta
         fill = np.ceil(array.m * c_m / spec.tables_per_cycle) * ones if lut else 0.0 * ones
-        drain = array.m * c_m * ones
-        time = np.maximum(np.maximum(steps, table_cycles), traffic) + fill + drain
+        time = np.maximum(np.maximum(steps, table_cycles), traffic) + fill
         key = time * (1 + 1e-9 * traffic / np.maximum(time, 1))  # ties go to the smaller traffic
         key = np.where(possible, key, np.inf)
         pick = key.argmin(axis=1)
@@ -232,7 +216,6 @@ def _array(spec: LutTensorCoreSpec, ops: Operators, act_dram: Floats) -> dict[st
             "weight_traffic": weight_traffic[take],
             "activation_traffic": act_traffic[take],
             "fill": fill[take],
-            "drain": drain[take],
             "n_passes": n_passes[take],
             "c_m": divisors[pick],
             "arrangement": np.array([f"{int(d)}x{int(array.count // d)}" for d in divisors[pick]], dtype=object),

@@ -36,9 +36,9 @@ CASES = [
         A100,
         "kind: gpu",
         "kind: gppu",
-        ":1: kind: unknown hardware kind 'gppu' (did you mean 'gpu'?); allowed: gpu, lut-tensor-core",
+        ":1: kind: unknown hardware kind 'gppu' (did you mean 'gpu'?); allowed: fused-dot, gpu, lut-tensor-core",
     ),
-    (A100, "kind: gpu\n", "", ": key 'kind' is missing; allowed: gpu, lut-tensor-core"),
+    (A100, "kind: gpu\n", "", ": key 'kind' is missing; allowed: fused-dot, gpu, lut-tensor-core"),
     (
         A100,
         "technology: 28nm",

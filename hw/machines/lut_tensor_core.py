@@ -15,7 +15,6 @@ from pydantic import Field, model_validator
 from lutscape.hw.machines.gpu import Dram
 from lutscape.hw.spec import Part, Spec
 
-
 Datapath = Literal["lut", "lut-full", "unpu", "add", "mac"]
 
 

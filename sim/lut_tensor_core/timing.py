@@ -35,8 +35,8 @@ T_a, STAGES and the fill of one array are the cycles of its generated Verilog
 (:func:`lutscape.sim.lut_tensor_core.array_timing.unit_cycles`); tests hold them equal.
 
 What runs where: integer weights on the arrays (MAC and ADD arrays: with integer activations of at most
-``activation_bits``; lookup arrays: with any activations, their tables are quantised to ``table_bits`` as they are built; finding
-a scale per table is not charged). Everything else, and attention, runs on the FP16 MACs:
+``activation_bits``; lookup arrays: with any activations, their tables are quantised to ``table_bits`` as they are
+built; finding a scale per table is not charged). Everything else, and attention, runs on the FP16 MACs:
 macs / attention_macs_per_cycle; attention's softmax runs on the vector lanes beside them. Prefill re-reads
 the keys and values once per block of queries that fits half the activation buffer, unless they fit half
 the weight buffer. Norms and element-wise operators: max(vector operations / lanes, DRAM).

@@ -70,7 +70,8 @@ def test_packaged_sweeps_parse(path: Path) -> None:
         ),
         (
             {"parameters": {"array.datapath": {"categorical": ["lut", "mak"]}}},
-            "F:7: parameters.array.datapath: array.datapath = 'mak': must be 'lut', 'lut-full', 'unpu', 'add' or 'mac' (did you mean 'mac'?)",
+            "F:7: parameters.array.datapath: array.datapath = 'mak': must be 'lut', 'lut-full', 'unpu', 'add' or 'mac' "
+            "(did you mean 'mac'?)",
         ),
         (
             {"parameters": {"array.n": {"log2": [16, 64], "log": [1, 2]}}},

@@ -1,0 +1,453 @@
+"""Mapped netlists: flat structural Verilog, as yosys writes it with ``write_verilog -noattr``, into numbered nets.
+
+Taken: one or more modules, of which ``top`` holds only library cells; scalar and vector ports and wires; escaped
+names; ``assign`` of names, bits, slices, concatenations and constants; named or positional pin connections.
+``x`` and ``z`` bits of constants (undriven after synthesis) count as 0. Behavioural code, parameters and instances
+of other modules are refused with file and line: flatten and map first.
+"""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lutscape.hw.errors import UserError, nearest
+
+ZERO, ONE = 0, 1  # nets of the constants
+
+_TOKEN = re.compile(
+    r"""
+    (?P<space>\s+|//[^\n]*|/\*.*?\*/|\(\*(?!\)).*?\*\))
+  | (?P<escaped>\\[^\s]+)
+  | (?P<constant>\d+\s*'[sS]?[bBoOdDhH]\s*[0-9a-fA-FxXzZ?_]+)
+  | (?P<number>\d+)
+  | (?P<name>[A-Za-z_][\w$]*)
+  | (?P<mark>[()\[\]{},;:.=\#])
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BASES = {"b": 1, "o": 3, "h": 4}
+_REFUSED = {
+    "always": "behavioural code",
+    "always_ff": "behavioural code",
+    "always_comb": "behavioural code",
+    "initial": "behavioural code",
+    "reg": "behavioural code",
+    "function": "behavioural code",
+    "task": "behavioural code",
+    "parameter": "a parameter",
+    "localparam": "a parameter",
+    "defparam": "a parameter",
+    "generate": "a generate block",
+    "inout": "an inout port",
+    "supply0": "a supply net",
+    "supply1": "a supply net",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Netlist:
+    """A flat netlist.
+
+    Attributes:
+        name: of the module.
+        inputs: port -> nets, bit 0 first.
+        outputs: port -> nets, bit 0 first.
+        nets: name of each net; nets 0 and 1 are the constants ``1'b0`` and ``1'b1``.
+        instances: instance names.
+        cells: cell name of each instance.
+        pins: pin -> net of each instance; connected pins only.
+    """
+
+    name: str
+    inputs: Mapping[str, NDArray[np.int64]]
+    outputs: Mapping[str, NDArray[np.int64]]
+    nets: tuple[str, ...]
+    instances: tuple[str, ...]
+    cells: tuple[str, ...]
+    pins: tuple[Mapping[str, int], ...]
+
+    @cached_property
+    def by_cell(self) -> Mapping[str, NDArray[np.int64]]:
+        """Instances of each cell."""
+        found: dict[str, list[int]] = {}
+        for i, cell in enumerate(self.cells):
+            found.setdefault(cell, []).append(i)
+        return {cell: np.array(rows) for cell, rows in found.items()}
+
+    def input_net(self, port: str, what: str) -> int:
+        """Return the net of a one-bit input port.
+
+        Raises:
+            UserError: no such input, or a vector.
+        """
+        if port not in self.inputs:
+            known = ", ".join(self.inputs)
+            raise UserError(f"{what} {port!r}: {self.name} has no such input{nearest(port, self.inputs)}; has: {known}")
+        nets = self.inputs[port]
+        if len(nets) != 1:
+            raise UserError(f"{what} {port!r}: a port of {len(nets)} bits; allowed: a one-bit input")
+        return int(nets[0])
+
+
+def parse(source: str | Path, top: str = "") -> Netlist:
+    """Parse a netlist.
+
+    Args:
+        source: path of a ``.v`` or ``.v.gz`` file, or the Verilog text itself (recognised by its line breaks or
+            by ``endmodule``).
+        top: module to take; may be left out if there is only one.
+
+    Raises:
+        UserError: with file and line.
+    """
+    if isinstance(source, str) and ("\n" in source or "endmodule" in source):
+        return _Parser(source, "netlist").parse(top)
+    path = Path(source).expanduser()
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        text = data.decode()
+    except (OSError, EOFError, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"netlist {str(path)!r} cannot be read: {reason}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"netlist {str(path)!r} is not text") from None
+    return _Parser(text, str(path)).parse(top)
+
+
+class _Parser:
+    """Tokens of one file, and the module being read."""
+
+    def __init__(self, text: str, file: str) -> None:
+        self.text, self.file = text, file
+        self.kinds: list[str] = []
+        self.words: list[str] = []
+        self.places: list[int] = []
+        position = 0
+        match_at = _TOKEN.match
+        while position < len(text):
+            match = match_at(text, position)
+            if match is None:
+                self.places.append(position)
+                word = text[position : position + 20].split("\n")[0]
+                raise self.error(len(self.words), f"{word!r} is not structural Verilog")
+            kind = match.lastgroup
+            assert kind is not None
+            if kind != "space":
+                word = match.group()
+                if kind == "escaped":
+                    word, kind = word[1:], "name"
+                self.kinds.append(kind)
+                self.words.append(word)
+                self.places.append(position)
+            position = match.end()
+        self.at = 0
+        self.kinds += ["end"]
+        self.words += [""]
+        self.places += [len(text)]
+
+    def error(self, at: int, message: str) -> UserError:
+        line = self.text.count("\n", 0, self.places[min(at, len(self.places) - 1)]) + 1
+        return UserError(f"{self.file}:{line}: {message}")
+
+    def parse(self, top: str) -> Netlist:
+        starts: dict[str, int] = {}
+        for i, word in enumerate(self.words):
+            if word == "module" and self.kinds[i] == "name" and self.kinds[i + 1] == "name":
+                starts[self.words[i + 1]] = i
+        if not starts:
+            raise self.error(0, "no module")
+        if not top and len(starts) > 1:
+            raise UserError(f"{self.file}: {len(starts)} modules; say which is the top: {', '.join(starts)}")
+        top = top or next(iter(starts))
+        if top not in starts:
+            raise UserError(f"{self.file}: no module {top!r}{nearest(top, starts)}; has: {', '.join(starts)}")
+        self.at = starts[top] + 2
+        return _Module(self, top, set(starts)).read()
+
+    # Reading tokens.
+
+    def take(self, word: str) -> None:
+        if self.words[self.at] != word or self.kinds[self.at] not in ("mark", "name"):
+            found = self.words[self.at] or "the end of the file"
+            raise self.error(self.at, f"{found!r} where {word!r} is expected")
+        self.at += 1
+
+    def accept(self, word: str) -> bool:
+        if self.words[self.at] == word and self.kinds[self.at] == "mark":
+            self.at += 1
+            return True
+        return False
+
+    def name(self) -> str:
+        if self.kinds[self.at] != "name":
+            found = self.words[self.at] or "the end of the file"
+            raise self.error(self.at, f"{found!r} where a name is expected")
+        self.at += 1
+        return self.words[self.at - 1]
+
+    def number(self) -> int:
+        if self.kinds[self.at] != "number":
+            raise self.error(self.at, f"{self.words[self.at]!r} where a number is expected")
+        self.at += 1
+        return int(self.words[self.at - 1])
+
+    def range(self) -> tuple[int, int] | None:
+        """Return (msb, lsb) of ``[msb:lsb]``, or None where there is none."""
+        if not self.accept("["):
+            return None
+        high = self.number()
+        self.take(":")
+        low = self.number()
+        self.take("]")
+        return high, low
+
+
+class _Module:
+    """Declarations, assigns and instances of the top module."""
+
+    def __init__(self, parser: _Parser, name: str, modules: set[str]) -> None:
+        self.p, self.title, self.modules = parser, name, modules
+        self.ranges: dict[str, tuple[int, int] | None] = {}
+        self.bits: dict[str, list[int]] = {}  # wire -> nets, bit 0 (rightmost) first
+        self.alias: list[int] = [ZERO, ONE]  # union-find parent of each net
+        self.names: list[str] = ["1'b0", "1'b1"]
+        self.directions: dict[str, str] = {}
+        self.order: list[str] = []
+        self.instances: list[str] = []
+        self.cells: list[str] = []
+        self.pins: list[dict[str, int]] = []
+        self.assigns: list[tuple[int, list[int], list[int]]] = []
+
+    def read(self) -> Netlist:
+        p = self.p
+        if p.accept("("):
+            self._port_list()
+        p.take(";")
+        while True:
+            word, kind = p.words[p.at], p.kinds[p.at]
+            if kind == "end":
+                raise p.error(p.at, f"module {self.title!r} does not end (no endmodule)")
+            if kind != "name":
+                raise p.error(p.at, f"{word!r} where a statement is expected")
+            if word == "endmodule":
+                break
+            if word in _REFUSED:
+                raise p.error(p.at, f"{_REFUSED[word]} ({word}); allowed: a flat netlist mapped to library cells")
+            p.at += 1
+            if word in ("input", "output", "wire"):
+                self._declaration(word)
+                p.take(";")
+            elif word == "assign":
+                self._assign()
+            else:
+                self._instance(word)
+        return self._finish()
+
+    def _port_list(self) -> None:
+        p = self.p
+        direction = ""
+        while not p.accept(")"):
+            if p.words[p.at] in ("input", "output", "inout") and p.kinds[p.at] == "name":
+                direction = p.words[p.at]
+                if direction in _REFUSED:
+                    raise p.error(p.at, f"{_REFUSED[direction]}; allowed: input, output")
+                p.at += 1
+                if p.words[p.at] == "wire":
+                    p.at += 1
+                self._declare(p.range(), p.name(), direction)
+            else:
+                self.order.append(p.name())
+                if direction:
+                    self._declare(self.ranges.get(self.order[-2]), self.order.pop(), direction)
+            p.accept(",")
+
+    def _declaration(self, word: str) -> None:
+        p = self.p
+        if p.words[p.at] == "wire" and p.kinds[p.at] == "name":
+            p.at += 1
+        if p.words[p.at] == "reg":
+            raise p.error(p.at, f"{_REFUSED['reg']} (reg); allowed: a flat netlist mapped to library cells")
+        span = p.range()
+        while True:
+            self._declare(span, p.name(), word)
+            if not p.accept(","):
+                return
+
+    def _declare(self, span: tuple[int, int] | None, name: str, word: str) -> None:
+        if word != "wire":
+            self.directions[name] = word
+        if name in self.bits:
+            if self.ranges[name] != span:
+                raise self.p.error(self.p.at - 1, f"{name!r} is declared with two ranges")
+            return
+        self.ranges[name] = span
+        high, low = span if span is not None else (0, 0)
+        step = 1 if high >= low else -1
+        nets = []
+        for index in range(low, high + step, step):
+            nets.append(len(self.names))
+            self.names.append(name if span is None else f"{name}[{index}]")
+            self.alias.append(nets[-1])
+        self.bits[name] = nets
+
+    def _expression(self) -> list[int]:
+        """Return the nets of a name, bit, slice, constant or concatenation, bit 0 first."""
+        p = self.p
+        at = p.at
+        kind, word = p.kinds[at], p.words[at]
+        if kind == "name":
+            p.at += 1
+            if word not in self.bits:
+                self._declare(None, word, "wire")  # Verilog declares undeclared scalar nets
+            nets = self.bits[word]
+            if not p.accept("["):
+                return nets
+            span = self.ranges[word]
+            if span is None:
+                raise p.error(at, f"{word!r} is one bit wide and has no index")
+            high = p.number()
+            low = p.number() if p.accept(":") else high
+            p.take("]")
+            first, last = self._offset(word, span, low, at), self._offset(word, span, high, at)
+            if last < first:
+                raise p.error(at, f"{word}[{high}:{low}] runs against its declaration [{span[0]}:{span[1]}]")
+            return nets[first : last + 1]
+        if kind == "constant":
+            p.at += 1
+            return _constant(word)
+        if p.accept("{"):
+            parts: list[list[int]] = []
+            while True:
+                if p.kinds[p.at] == "number" and p.words[p.at + 1] == "{":
+                    count = p.number()
+                    parts += [self._expression()] * count
+                else:
+                    parts.append(self._expression())
+                if p.accept("}"):
+                    return [net for part in reversed(parts) for net in part]
+                p.take(",")
+        raise p.error(at, f"{word!r} where a net is expected")
+
+    def _offset(self, name: str, span: tuple[int, int], index: int, at: int) -> int:
+        high, low = span
+        offset = index - low if high >= low else low - index
+        if not 0 <= offset <= abs(high - low):
+            raise self.p.error(at, f"{name}[{index}] is outside [{high}:{low}]")
+        return offset
+
+    def _assign(self) -> None:
+        p = self.p
+        while True:
+            at = p.at
+            left = self._expression()
+            p.take("=")
+            right = self._expression()
+            if p.words[p.at] not in (";", ","):
+                raise p.error(p.at, f"an operator in an assign ({p.words[p.at]!r}); allowed: nets and constants")
+            self.assigns.append((at, left, right))
+            if not p.accept(","):
+                break
+        p.take(";")
+
+    def _instance(self, cell: str) -> None:
+        p = self.p
+        at = p.at
+        if cell in self.modules:
+            raise p.error(at - 1, f"an instance of module {cell!r}; flatten the netlist first (yosys: flatten)")
+        if p.words[p.at] == "#":
+            raise p.error(at, f"parameters of {cell!r}; allowed: a flat netlist mapped to library cells")
+        name = p.name()
+        if p.range() is not None:
+            raise p.error(at, f"an array of instances ({name!r})")
+        p.take("(")
+        pins: dict[str, int] = {}
+        while not p.accept(")"):
+            if not p.accept("."):
+                raise p.error(p.at, f"{name}: pins by position; allowed: .pin(net)")
+            pin = p.name()
+            if p.words[p.at] == "[":
+                raise p.error(p.at, f"{name}: a bus pin")
+            p.take("(")
+            if not p.accept(")"):
+                nets = self._expression()
+                if len(nets) != 1:
+                    raise p.error(p.at, f"{name}: {len(nets)} bits on pin {pin!r}; allowed: one")
+                if pin in pins:
+                    raise p.error(p.at, f"{name}: pin {pin!r} is connected twice")
+                pins[pin] = nets[0]
+                p.take(")")
+            p.accept(",")
+        p.take(";")
+        self.instances.append(name)
+        self.cells.append(cell)
+        self.pins.append(pins)
+
+    def _root(self, net: int) -> int:
+        while self.alias[net] != net:
+            self.alias[net] = self.alias[self.alias[net]]
+            net = self.alias[net]
+        return net
+
+    def _finish(self) -> Netlist:
+        for name in self.order:
+            if name not in self.directions:
+                raise UserError(f"{self.p.file}: port {name!r} of {self.title!r} has no direction")
+        inputs = {n for name, d in self.directions.items() if d == "input" for n in self.bits[name]}
+        for at, left, right in self.assigns:
+            if len(left) != len(right):
+                raise self.p.error(at, f"assign of {len(right)} bits to {len(left)}")
+            for a, b in zip(left, right, strict=True):
+                target, source = self._root(a), self._root(b)
+                if target in inputs or target < 2:
+                    if target != source:
+                        raise self.p.error(at, f"assign to {self.names[a]}, which is driven already")
+                else:
+                    self.alias[target] = source
+        roots = np.array([self._root(n) for n in range(len(self.names))])
+        kept = np.unique(np.concatenate([[ZERO, ONE], roots]))
+        number = np.full(len(self.names), -1)
+        number[kept] = np.arange(len(kept))
+        final = number[roots]
+        ports = {
+            d: {name: final[np.array(self.bits[name])] for name, e in self.directions.items() if e == d}
+            for d in ("input", "output")
+        }
+        return Netlist(
+            self.title,
+            ports["input"],
+            ports["output"],
+            tuple(self.names[n] for n in kept),
+            tuple(self.instances),
+            tuple(self.cells),
+            tuple({pin: int(final[net]) for pin, net in pins.items()} for pins in self.pins),
+        )
+
+
+def _constant(word: str) -> list[int]:
+    """Return the nets of a sized constant, bit 0 first."""
+    size_text, rest = word.split("'")
+    rest = rest.strip().lstrip("sS")
+    base, digits = rest[0].lower(), rest[1:].replace("_", "").strip().lower()
+    size = int(size_text)
+    if base == "d":
+        value = 0 if any(c in "xz?" for c in digits) else int(digits)
+        bits = [value >> i & 1 for i in range(size)]
+    else:
+        width = _BASES[base]
+        bits = []
+        for digit in reversed(digits):
+            value = 0 if digit in "xz?" else int(digit, 16)
+            bits += [value >> i & 1 for i in range(width)]
+        bits = (bits + [0] * size)[:size]
+    return [ONE if b else ZERO for b in bits]

@@ -1,10 +1,10 @@
 # make demo   set up .venv, get the model, run the quickstart sweep (no GPU needed)
-# make test   set up .venv, lint, type-check and run the whole suite
+# make test   set up .venv, lint, type-check and run the whole suite (needs Icarus Verilog: apt-get install iverilog)
 # make test-long, make bench, make reports   slow checks, measurements and reports whose results are committed
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-SOURCE := $(shell find lutscape hw models sim rtl explore configs -name '*.py' -o -name '*.yaml' -o -name '*.j2' -o -name '*.typed')
+SOURCE := $(shell find lutscape hw models sim rtl explore configs -name '*.py' -o -name '*.yaml' -o -name '*.j2' -o -name '*.csv' -o -name '*.typed')
 export OPENBLAS_NUM_THREADS ?= 2
 
 .PHONY: demo test test-long check bench reports clean
@@ -14,6 +14,7 @@ demo: $(VENV)/.package
 
 test: check
 	$(BIN)/lutscape models get smollm2-135m
+	$(BIN)/lutscape rtl liberty get nangate45
 	$(BIN)/pytest -n 2 -m "not long"
 
 test-long: $(VENV)/.package-dev
@@ -50,7 +51,7 @@ $(VENV)/.venv:
 	@touch $@
 
 $(VENV)/.dependencies: $(VENV)/.venv pyproject.toml
-	$(BIN)/pip install --quiet --disable-pip-version-check .
+	$(BIN)/pip install --quiet --disable-pip-version-check '.[rtl]'
 	@touch $@
 
 $(VENV)/.package: $(VENV)/.dependencies $(SOURCE)

@@ -162,7 +162,7 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
-class Library(Mapping[str, Cell]):
+class Library:
     """Cells by name, converted on first use.
 
     Attributes:

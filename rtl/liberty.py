@@ -86,7 +86,8 @@ class InternalPower:
 
 @dataclass(frozen=True)
 class Leakage:
-    """Leakage in one state, W. ``when`` None is the default of the cell."""
+    """Leakage in one state, W. ``when`` None is the default of the cell; ``supply`` is a pin of :attr:`Cell.grounds`
+    where a library states the same current a second time."""
 
     when: Expression | None
     watts: float
@@ -140,11 +141,18 @@ class Pin:
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A standard cell. ``default_leakage_w`` is None if the library gives none; ``unsupported`` says why, or ''."""
+    """A standard cell.
+
+    Attributes:
+        grounds: supply pins that are ground.
+        default_leakage_w: None if the library gives none.
+        unsupported: why it cannot be used; empty if it can.
+    """
 
     name: str
     area_um2: float
     pins: Mapping[str, Pin]
+    grounds: frozenset[str]
     register: Register | None
     arcs: tuple[Arc, ...]
     leakage: tuple[Leakage, ...]

@@ -107,6 +107,7 @@ class File:
         power: list[InternalPower] = []
         leakage: list[Leakage] = []
         register: Register | None = None
+        grounds: set[str] = set()
         area, default_leakage, unsupported = 0.0, self.default_leakage, ""
         for child in node.children:
             if child.id == "area":
@@ -115,6 +116,8 @@ class File:
                 default_leakage = child.value
             elif child.id == "leakage_power":
                 leakage.append(self._leakage(child, name))
+            elif child.id == "pg_pin" and _attributes(child).get("pg_type", "").endswith("ground"):
+                grounds |= set(_names(child))
             elif child.id in ("ff", "latch"):
                 register = self._register(child, name)
             elif child.id in ("ff_bank", "latch_bank", "bus", "bundle", "statetable"):
@@ -125,7 +128,18 @@ class File:
                     arcs += self._arcs(child, name, pin)
                     power += self._power(child, name, pin)
         watts = self._number(default_leakage, f"{name}: cell_leakage_power") * self.watts if default_leakage else None
-        return Cell(name, area, pins, register, tuple(arcs), tuple(leakage), watts, tuple(power), unsupported)
+        return Cell(
+            name,
+            area,
+            pins,
+            frozenset(grounds),
+            register,
+            tuple(arcs),
+            tuple(leakage),
+            watts,
+            tuple(power),
+            unsupported,
+        )
 
     def _leakage(self, node: Any, cell: str) -> Leakage:
         a = _attributes(node)

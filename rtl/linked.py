@@ -84,8 +84,10 @@ def link(netlist: Netlist, library: Library, clock: str | None = "clk") -> Linke
         cells[name] = library.cell(name, f"{netlist.name}: instance {netlist.instances[rows[0]]!r}")
         register = cells[name].register
         if register is not None and register.kind == "latch":
-            raise UserError(f"{netlist.name}: instance {netlist.instances[rows[0]]!r} of {name!r} is a latch; "
-                            "allowed: flip-flops and combinational cells")
+            raise UserError(
+                f"{netlist.name}: instance {netlist.instances[rows[0]]!r} of {name!r} is a latch; "
+                "allowed: flip-flops and combinational cells"
+            )
     pins, nets = _pins(netlist, cells)
     driver = np.full(nets, -1, np.int64)
     load = np.zeros((nets, 2))
@@ -98,8 +100,10 @@ def link(netlist: Netlist, library: Library, clock: str | None = "clk") -> Linke
             else:
                 if driver[net] >= 0 or net in fixed:
                     other = f"instance {netlist.instances[driver[net]]!r}" if driver[net] >= 0 else "a port or constant"
-                    raise UserError(f"{netlist.name}: net {netlist.nets[net]!r} has two drivers: "
-                                    f"instance {netlist.instances[i]!r} and {other}")
+                    raise UserError(
+                        f"{netlist.name}: net {netlist.nets[net]!r} has two drivers: "
+                        f"instance {netlist.instances[i]!r} and {other}"
+                    )
                 driver[net] = i
     registers = np.array([i for i, c in enumerate(netlist.cells) if cells[c].register is not None], np.int64)
     order = _order(netlist, cells, pins, driver)
@@ -111,9 +115,7 @@ def link(netlist: Netlist, library: Library, clock: str | None = "clk") -> Linke
         clock = None
     if len(registers):
         edge = _edge(netlist, cells, pins, registers, clock_nets, clock)
-    return Linked(
-        netlist, library, cells, nets, pins, driver, load, order, registers, clock or "", clock_nets, edge
-    )
+    return Linked(netlist, library, cells, nets, pins, driver, load, order, registers, clock or "", clock_nets, edge)
 
 
 def _pins(netlist: Netlist, cells: Mapping[str, Cell]) -> tuple[tuple[Mapping[str, int], ...], int]:
@@ -138,8 +140,10 @@ def _pins(netlist: Netlist, cells: Mapping[str, Cell]) -> tuple[tuple[Mapping[st
         for pin in connected:
             if pin not in full:
                 known = [p for p, _ in signal[name]]
-                raise UserError(f"{netlist.name}: instance {netlist.instances[i]!r}: {name} has no signal pin {pin!r}"
-                                f"{nearest(pin, known)}; has: {', '.join(known)}")
+                raise UserError(
+                    f"{netlist.name}: instance {netlist.instances[i]!r}: {name} has no signal pin {pin!r}"
+                    f"{nearest(pin, known)}; has: {', '.join(known)}"
+                )
         result.append(full)
     return tuple(result), nets
 

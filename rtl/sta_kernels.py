@@ -78,3 +78,12 @@ def propagate(  # type: ignore[no-untyped-def]
                     if time > arrival[end, e]:
                         arrival[end, e] = time
                         source[end, e, 0], source[end, e, 1] = row, f
+
+
+@njit(nogil=True, cache=True)
+def interpolate_rows(rows, data, number, x, y):  # type: ignore[no-untyped-def]
+    """Return table ``number`` at each (x, y), shape (n,)."""
+    out = np.empty(len(x))
+    for k in range(len(x)):
+        out[k] = interpolate(rows, data, number, x[k], y[k])
+    return out

@@ -33,6 +33,21 @@ class Expression:
     variables: tuple[str, ...]
     code: tuple[int, ...]
 
+    def text(self) -> str:
+        """Return the expression with all its parentheses, as Liberty writes it."""
+        stack: list[str] = []
+        for c in self.code:
+            if c >= 0:
+                stack.append(self.variables[c])
+            elif c == NOT:
+                stack.append(f"!{stack.pop()}")
+            elif c in (ZERO, ONE):
+                stack.append("0" if c == ZERO else "1")
+            else:
+                b, a = stack.pop(), stack.pop()
+                stack.append(f"({a} {'&' if c == AND else '|' if c == OR else '^'} {b})")
+        return stack[-1]
+
     def table(self) -> NDArray[np.bool_]:
         """Return the truth table, shape (2^n,): entry j has variable i at bit i of j."""
         n = len(self.variables)

@@ -355,8 +355,9 @@ class _Code:
             inverted = 0
         for k, (a, b, table) in enumerate(operations):
             last = k == len(operations) - 1
-            values = tuple(v ^ inverted if last else v for v in table)
-            rows.add(target if last else self.scratch + k, a, b, values)  # type: ignore[arg-type]
+            flip = inverted if last else 0
+            zero, one, two, both = table
+            rows.add(target if last else self.scratch + k, a, b, (zero ^ flip, one ^ flip, two ^ flip, both ^ flip))
         self.used = max(self.used, len(operations))
 
 

@@ -10,14 +10,16 @@ from numba.core import types
 from numba.extending import intrinsic
 
 
-@intrinsic
-def popcount(typingctx: Any, word: Any) -> Any:
+def _popcount(typingctx: Any, word: Any) -> Any:
     """Return the number of ones in a uint64."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
 
     return types.uint64(types.uint64), generate
+
+
+popcount: Any = intrinsic(_popcount)
 
 
 @njit(nogil=True, cache=True)

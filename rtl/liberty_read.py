@@ -270,7 +270,7 @@ def read(path: Path) -> File:
 def _parse(path: Path, text: bytes, sha256: str) -> Any:
     """Return libparse's parser of the text, after a child process survived it."""
     try:
-        import libparse
+        import libparse  # type: ignore[import-untyped]
     except ImportError:
         raise UserError("reading Liberty needs libparse: pip install 'lutscape[rtl]'") from None
     with tempfile.TemporaryDirectory(prefix="lutscape-") as folder:

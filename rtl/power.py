@@ -133,7 +133,8 @@ def power(
         view = CellPower(linked, cell, activity, timing_report, rate, load, states == "consistent")
         instance_w[rows, 0] = view.internal()
         instance_w[rows, 2] = view.leakage()
-    sums = [float(v) for v in instance_w.sum(0)]
+    internal, switching, leakage = (float(v) for v in instance_w.sum(0))
+    total = internal + switching + leakage
     sequential = np.zeros(len(netlist.cells), bool)
     sequential[linked.registers] = True
     groups = {
@@ -142,10 +143,12 @@ def power(
     }
     ports = [int(n) for bits in netlist.inputs.values() for n in bits]
     return PowerReport(
-        *sums,
-        sum(sums),
+        internal,
+        switching,
+        leakage,
+        total,
         float(net_w[ports].sum()),
-        sum(sums) * period_ps * 1e-12,
+        total * period_ps * 1e-12,
         instance_w,
         groups,
         activity.source,

@@ -140,11 +140,11 @@ def _print(timing: TimingReport, report: PowerReport) -> None:
         left=["critical path", "cell", "pin", "edge"],
     )
     click.echo(f"\npower: {report.activity}")
-    rows = [(name, *(parts[k] for k in ("internal", "switching", "leakage"))) for name, parts in report.groups.items()]
-    rows.append(("total", report.internal_w, report.switching_w, report.leakage_w))
+    rows = [(name, [parts[k] for k in ("internal", "switching", "leakage")]) for name, parts in report.groups.items()]
+    rows.append(("total", [report.internal_w, report.switching_w, report.leakage_w]))
     print_table(
         ["group", "internal W", "switching W", "leakage W", "total W"],
-        [[name, *(f"{v:.4e}" for v in values), f"{sum(values):.4e}"] for name, *values in rows],
+        [[name, *(f"{v:.4e}" for v in values), f"{sum(values):.4e}"] for name, values in rows],
         left=["group"],
     )
     click.echo(

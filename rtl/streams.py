@@ -42,12 +42,14 @@ class Operands:
     source: str
 
 
-@lru_cache(maxsize=16)
 def captured(weight_bits: int, model: str = MODEL, layer: str = LAYER, tokens: int = TOKENS) -> Operands:
-    """Run a language model and return the INT8 activations and W-bit weight codes of one of its linear layers.
+    """Return INT8 activations and W-bit weight codes of one linear layer of a language model.
+
+    The model runs as it is stored, so that the activations are those of a working model whatever W; inputs are then
+    quantised per token and weights rounded to nearest in groups of 64 (1 bit: sign and mean).
 
     Args:
-        weight_bits: 1 … 8; weights are rounded to nearest in groups of 64 (1 bit: sign and mean).
+        weight_bits: 1 … 8.
         model: name or path, as on the command line.
         layer: operator name.
         tokens: of the prompt.
@@ -55,17 +57,25 @@ def captured(weight_bits: int, model: str = MODEL, layer: str = LAYER, tokens: i
     Raises:
         UserError: no such model, no weights, or no such operator.
     """
-    from lutscape.models.recorder import Formats
+    from lutscape.models.quantise.activation import quantise_rows
+    from lutscape.models.quantise.scalar import quantise
+
+    x, w = _layer(model, layer, tokens)
+    codes = quantise(w, weight_bits, 64).codes
+    source = f"{model}, {layer}, {tokens} tokens, INT8 per token x int{weight_bits}-g64"
+    return Operands(quantise_rows(x).codes.astype(np.int64), codes.astype(np.int64), weight_bits, source)
+
+
+@lru_cache(maxsize=4)
+def _layer(model: str, layer: str, tokens: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return inputs (T, K) and weights (N, K) of a linear layer."""
     from lutscape.models.tracing import trace_model
 
-    formats = Formats(weights=f"int{weight_bits}-g64", activations="int8")
-    traced = trace_model(model, tokens, 0, formats=formats, execute=True, requantise=True, capture=[layer])
-    found = {name.rsplit(".", 1)[-1]: array for name, array in traced.captured.items()}
-    if not {"x_codes", "w_codes"} <= set(found):
-        raise UserError(f"{model}: operator {layer!r} has no integer operands; choose a linear layer")
-    x = found["x_codes"].reshape(-1, found["x_codes"].shape[-1]).astype(np.int64)
-    source = f"{model}, {layer}, {tokens} tokens, INT8 per token x int{weight_bits}-g64"
-    return Operands(x, found["w_codes"].astype(np.int64), weight_bits, source)
+    captured = trace_model(model, tokens, 0, execute=True, capture=[layer]).captured
+    found = {name.rsplit(".", 1)[-1]: array for name, array in captured.items()}
+    if "w" not in found or found["w"].ndim != 2:
+        raise UserError(f"{model}: operator {layer!r} has no weight matrix; choose a linear layer")
+    return found["x"].reshape(-1, found["x"].shape[-1]), found["w"]
 
 
 def gaussian(weight_bits: int, seed: int = 1, tokens: int = TOKENS, k: int = 576, n: int = 512) -> Operands:

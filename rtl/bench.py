@@ -8,7 +8,7 @@ Phases of a clocked cell, all in one simulator start:
 
     full rate   every input offers a beat whenever it can, every output is taken at once: cycle counts
     stalls      seeded gaps on the inputs and back-pressure on the outputs, in changing mixtures
-    reset       traffic, then ``rst`` at a random time with valid, ready and fields at random; three times; then the
+    reset       traffic, then ``rst`` at a random time with valid, ready and fields at random; several times; then the
                 whole stimulus from its start at full rate
 
 A combinational cell has one phase: a vector per time step.
@@ -42,6 +42,7 @@ from cocotb.types import LogicArray
 VARIABLE = "LUTSCAPE_BENCH"
 RATES = (1.0, 1.0, 0.5, 0.12)  # chances per edge that a stalled channel moves on, drawn anew for each segment
 SEGMENT = 48  # edges
+RESETS = 12  # in flight
 
 
 class Beats:
@@ -327,7 +328,7 @@ async def clocked(dut: Any, plan: dict[str, Any], report: Report) -> None:
     for phase in plan["phases"]:
         await traffic.reset(2, noisy=False)
         if phase == "reset":
-            for _ in range(3):
+            for _ in range(RESETS):
                 await traffic.run(phase, stalls=True, edges=traffic.random.randint(1, plan["flight"]))
                 if report.full:
                     break

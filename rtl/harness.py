@@ -70,9 +70,8 @@ def pack(cell: Cell, channel: Channel, fields: dict[str, npt.NDArray[np.int64]])
             raise ValueError(f"{where}: field {f.name} has shape {values.shape} instead of {(count, f.lanes)}")
         low, high = (-(1 << (f.width - 1)), (1 << (f.width - 1)) - 1) if f.signed else (0, (1 << f.width) - 1)
         if count and not (low <= values.min() and values.max() <= high):
-            raise ValueError(
-                f"{where}: field {f.name} has values from {values.min()} to {values.max()}; {low} … {high}"
-            )
+            span = f"{values.min()} to {values.max()}"
+            raise ValueError(f"{where}: field {f.name} has values from {span} outside {low} … {high}")
     rows = max(1, _ROWS // bits(channel))
     return b"".join(_pack_rows(channel, fields, i, i + rows) for i in range(0, count, rows))
 

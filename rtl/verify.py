@@ -268,14 +268,10 @@ def _sources(
     """Write the Verilog of a run; return its files."""
     files = {f"{cell.name}.v": source if source is not None else cell.verilog()}
     if netlist is not None and library is not None:
-        from lutscape.rtl.gate_level import models
+        from lutscape.rtl.gate_level import read
 
-        path = Path(netlist)
-        try:
-            text = path.read_text()
-        except OSError as error:
-            raise UserError(f"{path}: cannot read the netlist ({error.strerror})") from None
-        files = {f"{cell.name}.mapped.v": text, "library_cells.v": models(text, library, str(path))}
+        mapped, models = read(Path(netlist), cell.name, library)
+        files = {f"{cell.name}.mapped.v": mapped, "library_cells.v": models}
     files[f"{harness.TOP}.v"] = harness.wrapper(cell)
     for name, text in files.items():
         (folder / name).write_text(text)

@@ -95,6 +95,36 @@ def lookup(array: Array, table: Ints, codes: Ints) -> Ints:
     return np.where(codes >> (array.k - 1) == 1, -value, value)
 
 
+def entry_range(array: Array) -> tuple[int, int]:
+    """Return the least and the greatest value that a stored table entry can have."""
+    if array.largest_shift:
+        limit = (1 << (array.table_bits - 1)) - 1
+        return -limit, limit
+    low = -(array.k << (array.activation_bits - 1))
+    return low, -low if array.datapath == "lut" else -low - array.k
+
+
+def beat(array: Array, operands: Ints, codes: Ints, position: Ints | int = 0) -> Ints:
+    """Return what one beat adds to a sum, (…), before the accumulator's modulus.
+
+    Args:
+        array: the design.
+        operands: table (…, E), or activations (…, k) of ``add`` and ``mac``.
+        codes: (…, planes_per_cycle) remapped codes or patterns of k bits; ``mac``: digits (…, k).
+        position: pass of the weight, (…) or one number.
+    """
+    if array.datapath == "mac":
+        sums = (operands * codes).sum(axis=-1)
+    elif array.looks_up:
+        planes = [lookup(array, operands, codes[..., p]) << p for p in range(array.planes_per_cycle)]
+        sums = np.sum(planes, axis=0)
+    else:
+        signs = 2 * ((codes[..., None] >> np.arange(array.k)) & 1) - 1  # (…, P, k)
+        weights = np.int64(1) << np.arange(array.planes_per_cycle)
+        sums = ((signs * operands[..., None, :]).sum(axis=-1) * weights).sum(axis=-1)
+    return np.asarray(sums << (np.asarray(position, np.int64) * array.digit_bits))
+
+
 def smallest_shift(array: Array, activations: Ints, group: int | None = None) -> Ints:
     """Return the least shift (M, 1) per row, or (M, S) per ``group`` activations, that clamps no table entry.
 

@@ -1,0 +1,35 @@
+"""Processing element without tables: every weight bit adds or subtracts its activation anew."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from lutscape.hw.machines.lut_tensor_core import Array
+from lutscape.rtl.cell import Cell
+from lutscape.rtl.cells import pe
+from lutscape.rtl.cells.signed_sum import negatable, tree
+from lutscape.rtl.cells.text import slice_of
+
+
+@cache
+def add_pe(array: Array) -> Cell:
+    """Return the element of an ``add`` array."""
+    k, planes, bits = array.k, array.planes_per_cycle, array.activation_bits
+    half = 1 << (bits - 1)
+    terms, lines = [], ["// a cleared weight bit negates: invert, and carry a one in later"]
+    for p in range(planes):
+        for j in range(k):
+            lines += [
+                f"wire minus{p}_{j} = ~x_codes[{p * k + j}];",
+                f"wire [{bits - 1}:0] term{p}_{j} = {slice_of('x_values', j, bits, k)} ^ {{{bits}{{minus{p}_{j}}}}};",
+            ]
+            terms.append(negatable(f"term{p}_{j}", -half, half - 1, f"minus{p}_{j}", p))
+    total, adders = tree(terms, "sum")
+    lines += ["", *adders, *pe.accumulate(array, total)]
+    return pe.cell(
+        array,
+        "add_pe",
+        f"Adding element: {k} activations times {planes} weight plane{'s' if planes > 1 else ''} of ±1.",
+        lines,
+        f"INT{bits} activations; {array.accumulator_bits}-bit sums, modulo 2^{array.accumulator_bits}",
+    )

@@ -28,6 +28,9 @@ from lutscape.rtl.liberty import Arc, Cell, InternalPower, Leakage, Pin, Registe
 
 PREFIXES = {"f": 1e-15, "p": 1e-12, "n": 1e-9, "u": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3}
 SIDES = ("rise", "fall")
+# Tables that are read; others in their groups (CCS currents, variation) are passed over.
+TIMES = ("cell_rise", "cell_fall", "rise_transition", "fall_transition", "rise_constraint", "fall_constraint")
+ENERGIES = ("rise_power", "fall_power", "power")
 SETUP_AXES = ("constrained_pin_transition", "input_net_transition", "input_transition_time")
 LOAD_AXES = ("total_output_net_capacitance", "related_pin_transition")
 _CHECK = "import sys, libparse; file = open(sys.argv[1]); libparse.LibertyParser(file)"
@@ -189,7 +192,7 @@ class File:
             if kind.startswith(("min_pulse_width", "minimum_period", "non_seq", "retaining", "three_state")):
                 continue
             when = self._expression(a["when"], key) if a.get("when") else None
-            tables = {t.id: self._table(t, key, self.ps) for t in group.children if list(t.children)}
+            tables = {t.id: self._table(t, key, self.ps) for t in group.children if t.id in TIMES}
             both = [
                 (tables.get(form.format("rise")), tables.get(form.format("fall")))
                 for form in ("cell_{}", "{}_transition", "{}_constraint")
@@ -204,7 +207,7 @@ class File:
             a = _attributes(group)
             key = f"{cell}/{pin}: internal_power"
             when = self._expression(a["when"], key) if a.get("when") else None
-            tables = {t.id: self._table(t, key, self.fj) for t in group.children if list(t.children)}
+            tables = {t.id: self._table(t, key, self.fj) for t in group.children if t.id in ENERGIES}
             either = tables.get("power")
             energy = (tables.get("rise_power", either), tables.get("fall_power", either))
             for related in a.get("related_pin", "").split() or [""]:

@@ -31,6 +31,7 @@ _TOKEN = re.compile(
   | (?P<number>\d+)
   | (?P<name>[A-Za-z_][\w$]*)
   | (?P<mark>[()\[\]{},;:.=\#])
+  | (?P<other>.)
     """,
     re.VERBOSE | re.DOTALL,
 )
@@ -137,10 +138,7 @@ class _Parser:
         match_at = _TOKEN.match
         while position < len(text):
             match = match_at(text, position)
-            if match is None:
-                self.places.append(position)
-                word = text[position : position + 20].split("\n")[0]
-                raise self.error(len(self.words), f"{word!r} is not structural Verilog")
+            assert match is not None
             kind = match.lastgroup
             assert kind is not None
             if kind != "space":
@@ -166,7 +164,7 @@ class _Parser:
             if word == "module" and self.kinds[i] == "name" and self.kinds[i + 1] == "name":
                 starts[self.words[i + 1]] = i
         if not starts:
-            raise self.error(0, "no module")
+            raise UserError(f"{self.file}: no Verilog module")
         if not top and len(starts) > 1:
             raise UserError(f"{self.file}: {len(starts)} modules; say which is the top: {', '.join(starts)}")
         top = top or next(iter(starts))
@@ -256,21 +254,23 @@ class _Module:
 
     def _port_list(self) -> None:
         p = self.p
-        direction = ""
+        direction, span = "", None
         while not p.accept(")"):
-            if p.words[p.at] in ("input", "output", "inout") and p.kinds[p.at] == "name":
-                direction = p.words[p.at]
-                if direction in _REFUSED:
-                    raise p.error(p.at, f"{_REFUSED[direction]}; allowed: input, output")
+            word = p.words[p.at]
+            if word in _REFUSED and p.kinds[p.at] == "name":
+                raise p.error(p.at, f"{_REFUSED[word]} ({word}); allowed: input and output")
+            if word in ("input", "output") and p.kinds[p.at] == "name":
+                direction = word
                 p.at += 1
                 if p.words[p.at] == "wire":
                     p.at += 1
-                self._declare(p.range(), p.name(), direction)
-            else:
-                self.order.append(p.name())
-                if direction:
-                    self._declare(self.ranges.get(self.order[-2]), self.order.pop(), direction)
-            p.accept(",")
+                span = p.range()
+            name = p.name()
+            if direction:
+                self._declare(span, name, direction)
+            self.order.append(name)
+            if p.words[p.at] != ")":
+                p.take(",")
 
     def _declaration(self, word: str) -> None:
         p = self.p
@@ -374,7 +374,9 @@ class _Module:
         pins: dict[str, int] = {}
         while not p.accept(")"):
             if not p.accept("."):
-                raise p.error(p.at, f"{name}: pins by position; allowed: .pin(net)")
+                if p.kinds[p.at] in ("name", "constant") and not pins:
+                    raise p.error(p.at, f"{name}: pins by position; allowed: .pin(net)")
+                p.take(")")
             pin = p.name()
             if p.words[p.at] == "[":
                 raise p.error(p.at, f"{name}: a bus pin")
@@ -387,7 +389,8 @@ class _Module:
                     raise p.error(p.at, f"{name}: pin {pin!r} is connected twice")
                 pins[pin] = nets[0]
                 p.take(")")
-            p.accept(",")
+            if p.words[p.at] != ")":
+                p.take(",")
         p.take(";")
         self.instances.append(name)
         self.cells.append(cell)

@@ -187,8 +187,10 @@ def timing(
     source = np.full((linked.nets, 2, 2), -1, np.int64)  # arc row and input edge that gave the latest arrival
     rows = int(graph.arc_start[-1])
     arc_pins, arc_delay = np.zeros((rows, 2), np.int64), np.full((rows, 2, 2), np.nan)
+    ideal = np.zeros(len(netlist.cells), np.bool_)  # buffers and inverters of the clock take no time
+    ideal[linked.driver[(linked.clock_nets > 0) & (linked.driver >= 0)]] = True
     propagate(
-        linked.order,
+        linked.order[~ideal[linked.order]],
         graph.cell_of,
         graph.pins,
         graph.template_start,

@@ -104,6 +104,8 @@ class Simulation:
 
     def activity(self) -> Activity:
         """Return toggles per cycle and duty of every net."""
+        if not self.counted:
+            raise UserError("activity needs a stimulus of at least 2 cycles")
         total = self.streams * self.counted
         source = f"gate simulation, zero delay, {self.streams} streams of {self.counted} cycles"
         activity = Activity(self.toggles / total, self.ones / total, source)
@@ -135,8 +137,11 @@ def simulate(
     linked = link(netlist, library, clock)
     program = compile_netlist(linked)
     cycles, streams, packed = pack(netlist, linked.clock, stimulus)
-    if not 1 <= count_from <= cycles:
-        raise UserError(f"count_from {count_from}; allowed: 1 to {cycles} (cycles of the stimulus)")
+    last = max(1, cycles - 1)
+    if not 1 <= count_from <= last:
+        raise UserError(f"count_from {count_from}; allowed: 1 to {last} (the stimulus has {cycles} cycles)")
+    if initial not in (0, 1):
+        raise UserError(f"initial {initial}; allowed: 0, 1")
     words = -(-streams // 64)
     mask = np.full(words, ALL)
     if streams % 64:

@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -63,12 +65,7 @@ class CellPower:
             return np.ones(self.count)
         if self.consistent:
             expression = expression.substitute(self.functions)
-        p = expression.table().astype(np.float64)[:, None]
-        for name in reversed(expression.variables):  # the last variable is the top bit of the table's index
-            half = len(p) // 2
-            d = self.duty[name]
-            p = p[:half] * (1.0 - d) + p[half:] * d
-        return np.broadcast_to(p[0], (self.count,))
+        return np.broadcast_to(likelihood(expression, self.duty), (self.count,))
 
     def leakage(self) -> Values:
         """Return leakage, W."""
@@ -164,6 +161,15 @@ class CellPower:
         if senses == {"positive_unate"}:
             return (edge,)
         return (1 - edge,) if senses == {"negative_unate"} or not self.consistent else (RISE, FALL)
+
+
+def likelihood(expression: Expression, duty: Mapping[str, Values]) -> Values:
+    """Return the probability that an expression of independent variables holds, shaped like their duties (or (1,))."""
+    p = expression.table().astype(np.float64)[:, None]
+    for name in reversed(expression.variables):  # the last variable is the top bit of the table's index
+        half = len(p) // 2
+        p = p[:half] * (1.0 - duty[name]) + p[half:] * duty[name]
+    return p[0]
 
 
 def functions(cell: Cell) -> dict[str, Expression]:

@@ -22,18 +22,25 @@ _PLAIN = re.compile(r"[A-Za-z_]\w*\Z")
 _BOTH = {"L": "1'b0", "H": "1'b1", "X": "1'bx", "T": "~{state}", "N": "{state}"}
 
 
-def read(path: Path, top: str, library: Library) -> tuple[str, str]:
+def read(source: str | Path, top: str, library: Library) -> tuple[str, str]:
     """Return a netlist's Verilog and that of the library cells it uses.
+
+    Args:
+        source: path of a ``.v`` or ``.v.gz`` file, or the Verilog text itself.
+        top: module.
+        library: of its cells.
 
     Raises:
         UserError: no structural netlist with that module, or a cell that the library lacks.
     """
-    netlist = netlists.parse(path, top)
-    data = path.read_bytes()
-    text = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode()
+    netlist = netlists.parse(source, top)
+    text, where = source, "netlist"
+    if isinstance(source, Path) or "\n" not in source:
+        data = Path(source).expanduser().read_bytes()
+        text, where = (gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data).decode(), str(source)
     first = {cell: netlist.instances[int(rows[0])] for cell, rows in netlist.by_cell.items()}
-    models = [model(library.cell(cell, f"{path}: {instance}")) for cell, instance in sorted(first.items())]
-    return text, "\n".join(models)
+    models = [model(library.cell(cell, f"{where}: {instance}")) for cell, instance in sorted(first.items())]
+    return str(text), "\n".join(models)
 
 
 def model(cell: Cell) -> str:

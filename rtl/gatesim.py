@@ -71,8 +71,9 @@ class Simulation:
         counted: cycles whose toggles and duty were counted, per stream.
         toggles: (nets,) edges over all counted cycles and streams.
         ones: (nets,) cycles in which the net was 1, likewise.
-        words: port -> (cycles, width, words of 64 streams), for every output.
+        words: port -> (cycles, width, words of 64 streams), for every output; streams that do not exist are 0.
         linked: netlist and library.
+        method: in words.
     """
 
     cycles: int
@@ -82,6 +83,7 @@ class Simulation:
     ones: NDArray[np.int64]
     words: Mapping[str, Words]
     linked: Linked
+    method: str = "gate simulation, zero delay"
 
     def bits(self, port: str) -> NDArray[np.uint8]:
         """Return an output as bits, shape (cycles, streams, width), bit 0 first."""
@@ -107,7 +109,7 @@ class Simulation:
         if not self.counted:
             raise UserError("activity needs a stimulus of at least 2 cycles")
         total = self.streams * self.counted
-        source = f"gate simulation, zero delay, {self.streams} streams of {self.counted} cycles"
+        source = f"{self.method}, {self.streams} streams of {self.counted} cycles"
         activity = Activity(self.toggles / total, self.ones / total, source)
         settle(self.linked, activity)
         return activity
@@ -171,7 +173,7 @@ def simulate(
             toggles,
             ones,
         )
-        outputs[:, :, block] = part
+        outputs[:, :, block] = part & mask[block]
     found: dict[str, Words] = {}
     at = 0
     for port, nets in netlist.outputs.items():
@@ -253,7 +255,7 @@ def compile_netlist(linked: Linked) -> Program:
     """
     code = _Code(linked.nets, len(linked.registers))
     state_of = {int(i): linked.nets + k for k, i in enumerate(linked.registers)}
-    plans = {name: _plan(cell) for name, cell in linked.cells.items()}
+    plans = {name: cell_plan(cell) for name, cell in linked.cells.items()}
     netlist = linked.netlist
     for i in linked.order:
         slots = dict(linked.pins[i])
@@ -275,7 +277,7 @@ def compile_netlist(linked: Linked) -> Program:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class Plan:
     """What a cell computes: outputs over input pins and state, the next state, the state's name ("" for none)."""
 
     outputs: Mapping[str, Expression]
@@ -283,7 +285,12 @@ class _Plan:
     state: str
 
 
-def _plan(cell: Cell) -> _Plan:
+def cell_plan(cell: Cell) -> Plan:
+    """Return what a cell computes.
+
+    Raises:
+        UserError: an output without a function, or a three-state one.
+    """
     names: dict[str, Expression] = {}
     next_state, state = None, ""
     if cell.register is not None:
@@ -300,7 +307,7 @@ def _plan(cell: Cell) -> _Plan:
             why = "is three-state" if function is not None else "has no function"
             raise UserError(f"cell {cell.name!r}: output {pin!r} {why}, so it cannot be simulated")
         outputs[pin] = function.substitute(names)
-    return _Plan(outputs, next_state, state)
+    return Plan(outputs, next_state, state)
 
 
 def _forced(register: Register) -> Expression:

@@ -23,7 +23,7 @@ def netlist_text(seed: int, gates: int, registers: int, inputs: int = 4) -> str:
             lines.append(f"  DFF r{r} (.CK(clk), .D({data}), .Q(q{r}));")
         else:
             lines.append(f"  DFFR r{r} (.CK(clk), .D({data}), .RN(rn), .Q(q{r}));")
-    drawn = [str(s) for s in rng.choice(sources, 3)]
+    drawn = ["a[0]", *(str(s) for s in rng.choice(sources, 2))]
     rng.shuffle(lines)
     head = f"module t(clk, rn, a, y);\n  input clk, rn;\n  input [{inputs - 1}:0] a;\n  output [3:0] y;\n"
     body = "\n".join(lines)

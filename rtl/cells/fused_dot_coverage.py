@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from lutscape.rtl.cells import fused_dot_blocks as blocks
-from lutscape.rtl.cells.fused_dot_design import Design
+from lutscape.rtl.cells.fused_dot_design import Design, top_exponent
 
 Arrays = dict[str, np.ndarray]
 
@@ -51,10 +51,9 @@ def _alignment(design: Design, x: Arrays, t: blocks.Terms) -> Arrays:
     exact = np.concatenate([a.significand * b.significand, blocks.fields(x["c"], design.c).significand], axis=1)
     fraction = np.array([design.product_fraction] * n + [design.c.mantissa_bits])
     cut = (exact & ((1 << (fraction - f + distance).clip(0, 60)) - 1)) != 0
-    top_c = (design.c.largest >> design.c.mantissa_bits) - design.c.bias
     # The farthest a product lies below an accumulator or product, an accumulator below a product or the floor.
     reach = {
-        "product": max(design.largest_product, top_c) - design.least_product,
+        "product": max(design.largest_product if n > 1 else -9999, top_exponent(design.c)) - design.least_product,
         "accumulator": max(design.largest_product, design.floor) - design.c.emin,
     }
     out: Arrays = {}
@@ -73,7 +72,7 @@ def _alignment(design: Design, x: Arrays, t: blocks.Terms) -> Arrays:
         alone = (t.exponent[:, i] > others.max(axis=1)) & (t.exponent[:, i] == t.largest) & t.finite
         out[f"term {i} rules" if i < n else "accumulator rules"] = alone
     if design.floor_acts:
-        below = t.exponent.max(axis=1) < design.floor - design.base
+        below = np.where(t.zero, -1, t.exponent).max(axis=1) < design.floor - design.base
         out["floor above every term"] = below & live.any(axis=1)
     return out
 
@@ -117,13 +116,11 @@ def rounding(design: Design, sums: np.ndarray, largest: np.ndarray) -> Arrays:
         "result subnormal, positive": subnormal & (sums > 0) & (magnitude != 0),
         "result subnormal, negative": subnormal & (sums < 0) & (magnitude != 0),
     }
-    # Bits below the last place: the sum grows past it, or its own last bit lies below the subnormal grid.
-    normal = design.most.bit_length() - 1 - m
-    finest = max(
-        min(design.least_product - design.product_fraction, design.c.emin - design.c.mantissa_bits),
-        design.floor - design.fraction,
-    )
-    grid = target.emin - m - finest
+    # Bits below the last place: sums of terms of one size grow past it; a last bit lies below the subnormal grid.
+    normal = (design.products + 1).bit_length() - 1 + design.fraction - m
+    by_product = max(design.least_product - design.product_fraction, design.floor - design.fraction)
+    by_c = max(design.c.emin - design.c.mantissa_bits, design.c.emin - design.fraction)
+    grid = target.emin - m - min(by_product, by_c)
     for where, depth, flag in (("normal", normal, ~subnormal), ("subnormal", grid, subnormal)):
         if depth >= 1:
             out[f"{where}, inexact, positive"] = flag & (rest > 0) & (sums > 0)
@@ -134,13 +131,15 @@ def rounding(design: Design, sums: np.ndarray, largest: np.ndarray) -> Arrays:
         if depth >= 2 and design.rounding.mode == "RNE":
             out[f"{where}, below half"] = flag & (rest > 0) & (rest < half)
             out[f"{where}, above half"] = flag & (rest > half)
-        if depth >= 1 and design.rounding.mode != "RZ":
+        # All ones and something to round by: beside an accumulator of all ones there must be room for it.
+        beside = design.fraction > m and by_product < (top_exponent(target) if where == "normal" else target.emin) - m
+        if depth >= 1 and design.rounding.mode != "RZ" and (beside or design.kept_c > m):
             full = kept == (2 << m) - 1 if where == "normal" else kept == (1 << m) - 1
             out[f"rounds up to {'the next binade' if where == 'normal' else 'the least normal'}"] = flag & away & full
     if grid >= 1:
         out["rounds to zero"] = (sums != 0) & (magnitude == 0)
-    if design.can_overflow:
-        for name, sign in (("positive", sums > 0), ("negative", sums < 0)):
+    for name, sign, possible in zip(("positive", "negative"), (sums > 0, sums < 0), design.overflows, strict=True):
+        if possible:
             out[f"overflow, {name}"] = sign & (magnitude == infinity)
     return out
 

@@ -21,6 +21,11 @@ from lutscape.sim.mma.custom import CustomInstruction
 from lutscape.sim.mma.models import OutputRounding, TFdpa
 
 
+def top_exponent(f: BinaryFormat) -> int:
+    """Return the exponent of the largest finite number."""
+    return (f.largest >> f.mantissa_bits) - f.bias
+
+
 @dataclass(frozen=True)
 class Design:
     """One unit: parameters of the arithmetic, and every width that follows from them.
@@ -120,7 +125,7 @@ class Design:
     @property
     def largest_product(self) -> int:
         """Exponent of the largest finite product."""
-        return sum((f.largest >> f.mantissa_bits) - f.bias for f in (self.a, self.b))
+        return top_exponent(self.a) + top_exponent(self.b)
 
     @property
     def floor(self) -> int:
@@ -163,19 +168,29 @@ class Design:
         return self.base - self.fraction + self.sum_bits - 2 + self.below - self.target.emin
 
     @cached_property
-    def can_overflow(self) -> bool:
-        """Whether finite operands can give an infinity: the largest sum at each largest exponent, rounded."""
-        top = (self.c.largest >> self.c.mantissa_bits) - self.c.bias
+    def overflows(self) -> tuple[bool, bool]:
+        """Whether finite operands can give +infinity, -infinity: the largest sum at each largest exponent, rounded."""
+        top = top_exponent(self.c)
         e = np.arange(self.floor, max(top, self.largest_product) + 1)
         product, c = self._most_terms
         # Below its own largest exponent, a term can be as large as the significand allows.
         far_product, far_c = np.maximum(e - self.largest_product, 0), np.maximum(e - top, 0)
         sums = self.products * (product >> np.minimum(far_product, 62)) + (c >> np.minimum(far_c, 62))
-        up = "RU" if self.rounding.mode in ("RD", "RU") else self.rounding.mode
-        code = encode_exact(
-            np.zeros(e.shape, bool), sums.astype(np.uint64), e - self.fraction, self.target, up, "infinity"
-        )
-        return bool((code >= (self.target.largest + 1) << self.target.dropped_bits).any())
+        infinity = (self.target.largest + 1) << self.target.dropped_bits
+        found = []
+        for sign in (False, True):
+            signs = np.full(e.shape, sign)
+            exponent = e - self.fraction
+            code = encode_exact(
+                signs, sums.astype(np.uint64), exponent, self.target, self.rounding.mode, overflow="infinity"
+            )
+            found.append(bool((code & ((1 << (self.c.width - 1)) - 1) == infinity).any()))
+        return found[0], found[1]
+
+    @property
+    def can_overflow(self) -> bool:
+        """Whether finite operands can give an infinity."""
+        return any(self.overflows)
 
     @property
     def suffix(self) -> str:

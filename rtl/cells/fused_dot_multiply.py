@@ -99,9 +99,7 @@ def product(design: Design) -> Cell:
         lines.append(f"wire {', '.join(f'{x}_{n}' for n in names if n not in ('significand', 'exponent'))};")
         connections = ", ".join(f".y_{n}({x}_{n})" for n in names)
         lines.append(f"fused_dot_decode_{f.name} decode_{x} (.x_code(x_{x}), {connections});")
-    left, right = (
-        extend(f"{x}_significand", f.mantissa_bits + 1, full) for x, f in (("a", a), ("b", b))
-    )
+    left, right = (extend(f"{x}_significand", f.mantissa_bits + 1, full) for x, f in (("a", a), ("b", b)))
     lines += ["", "wire zero = a_zero | b_zero;", "assign y_sign = a_sign ^ b_sign;"]
     if dropped:
         lines.append(f"wire [{full - 1}:0] exact = {left} * {right};")
@@ -282,7 +280,7 @@ def stage(design: Design, stimulus: Stimulus, coverage: Coverage) -> Cell:
         *(f".y_{flag}({flag}[k])" for flag in flags),
     ]
     lines = [
-        *(f"wire {vector(n)}{flag};" for flag in flags),
+        *(f"wire [{n - 1}:0] {flag};" for flag in flags),
         "genvar k;",
         f"generate for (k = 0; k < {n}; k = k + 1) begin : lane",
         f"    {pair.name} product (",

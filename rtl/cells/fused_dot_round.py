@@ -16,7 +16,7 @@ def leading_zeros(width: int) -> Cell:
     """Return the count of zeros in front of the first one: a tree over pairs; all zeros have a flag of their own."""
     bits = max(1, (width - 1).bit_length())
     size = 1 << bits
-    filled = f"{{x_x, {{{size - width}{{1'b1}}}}}}" if size > width else "x_x"
+    filled = f"{{x_x, {size - width}'d0}}" if size > width else "x_x"
     lines = [f"wire [{size - 1}:0] none0 = ~{filled};"]
     for level in range(1, bits + 1):
         n = size >> level

@@ -1,8 +1,8 @@
-"""Operands that reach every path of a fused dot-product-add unit: eleven families, mixed in every run.
+"""Operands that reach every path of a fused dot-product-add unit: families of rows, mixed in every run.
 
 Uniform codes alone hardly ever cancel, tie, or meet the ends of the range, and in formats with infinities almost
-every sum of them is a NaN. The families aim: codes, exponent windows, alignment distances, cancelling pairs,
-ties, growth, both ends of the range, special values.
+every sum of them is a NaN. So most families aim, and go through their cases in turn rather than by chance: every
+alignment distance, every lane in the lead, every growth of the sum, ties, both ends of the range, special values.
 """
 
 from __future__ import annotations
@@ -13,15 +13,10 @@ import numpy as np
 
 from lutscape.hw.formats.binary import BinaryFormat
 from lutscape.rtl.cells import fused_dot_blocks as blocks
-from lutscape.rtl.cells.fused_dot_design import Design
+from lutscape.rtl.cells.fused_dot_design import Design, top_exponent
 
 Ints = blocks.Ints
 Operands = tuple[Ints, Ints, Ints]
-
-
-def top_exponent(f: BinaryFormat) -> int:
-    """Return the exponent of the largest finite number."""
-    return (f.largest >> f.mantissa_bits) - f.bias
 
 
 def number(f: BinaryFormat, negative: Ints, exponent: Ints, mantissa: Ints) -> Ints:
@@ -32,22 +27,13 @@ def number(f: BinaryFormat, negative: Ints, exponent: Ints, mantissa: Ints) -> I
     """
     m = f.mantissa_bits
     e = np.clip(exponent, f.emin - m, top_exponent(f))
-    under = np.maximum(f.emin - e, 0)
-    significand = (mantissa + (1 << m)) >> under
+    significand = (mantissa + (1 << m)) >> np.maximum(f.emin - e, 0)
     code = ((np.maximum(e, f.emin) - f.emin) << m) + significand
     return np.asarray(np.minimum(code, f.largest) | (negative << (f.bits - 1)))
 
 
-def mantissas(rng: np.random.Generator, f: BinaryFormat, shape: tuple[int, ...]) -> Ints:
-    """Return mantissas: any, with few ones, or all ones."""
-    m = f.mantissa_bits
-    kind = rng.integers(0, 4, shape)
-    few = (1 << rng.integers(0, m + 1, shape)) & ((1 << m) - 1)
-    return np.where(kind < 2, rng.integers(0, 1 << m, shape), np.where(kind == 2, few, (1 << m) - 1))
-
-
 class Source:
-    """Draws operands of one design."""
+    """Draws operands of one design; every family returns ``n`` rows of a (n, L), b (n, L), c (n, 1)."""
 
     def __init__(self, design: Design, rng: np.random.Generator) -> None:
         self.design, self.rng = design, rng
@@ -56,26 +42,61 @@ class Source:
         """Return random bits, 0 or 1."""
         return self.rng.integers(0, 2, shape)
 
+    def chance(self, n: int, p: float) -> np.ndarray:
+        """Return (n, 1) flags that are set with probability p."""
+        return self.rng.random((n, 1)) < p
+
+    def zeros(self, f: BinaryFormat, shape: tuple[int, ...]) -> Ints:
+        """Return zeros of random sign."""
+        return self.bits(shape) << (f.bits - 1)
+
+    def mantissas(self, f: BinaryFormat, shape: tuple[int, ...]) -> Ints:
+        """Return mantissas: any, with one bit set, or all ones."""
+        m, kind = f.mantissa_bits, self.rng.integers(0, 4, shape)
+        few = (1 << self.rng.integers(0, m + 1, shape)) & ((1 << m) - 1)
+        return np.where(kind < 2, self.rng.integers(0, 1 << m, shape), np.where(kind == 2, few, (1 << m) - 1))
+
     def near(self, f: BinaryFormat, shape: tuple[int, ...], low: int, high: int) -> Ints:
         """Return numbers with exponents uniform in low … high, clamped to the format."""
         low, high = max(low, f.emin - f.mantissa_bits), min(high, top_exponent(f))
         exponent = self.rng.integers(min(low, high), high + 1, shape)
-        return number(f, self.bits(shape), exponent, mantissas(self.rng, f, shape))
+        return number(f, self.bits(shape), exponent, self.mantissas(f, shape))
 
-    def pair(self, exponent: Ints) -> tuple[Ints, Ints]:
-        """Return a, b whose product has about this exponent, split at random."""
-        d, rng = self.design, self.rng
+    def pair(self, exponent: Ints, full: np.ndarray | bool = False) -> tuple[Ints, Ints]:
+        """Return normal a, b whose product has these exponents, clamped to what normal numbers reach.
+
+        Mantissas are all ones where ``full``.
+        """
+        d, shape = self.design, exponent.shape
         low = np.maximum(d.a.emin, exponent - top_exponent(d.b))
         high = np.minimum(top_exponent(d.a), exponent - d.b.emin)
-        first = low + (rng.random(exponent.shape) * (np.maximum(high - low, 0) + 1)).astype(np.int64)
-        a = number(d.a, self.bits(exponent.shape), first, mantissas(rng, d.a, exponent.shape))
-        b = number(d.b, self.bits(exponent.shape), exponent - first, mantissas(rng, d.b, exponent.shape))
-        return a, b
+        first = low + (self.rng.random(shape) * (np.maximum(high - low, 0) + 1)).astype(np.int64)
+        ones = [np.where(full, (1 << f.mantissa_bits) - 1, self.mantissas(f, shape)) for f in (d.a, d.b)]
+        a = number(d.a, self.bits(shape), first, ones[0])
+        return a, number(d.b, self.bits(shape), exponent - first, ones[1])
+
+    def power(self, exponent: Ints, mantissa: Ints | int = 0) -> tuple[Ints, Ints]:
+        """Return a, a power of two but for its mantissa, and b, a power of two; subnormal where they must be."""
+        d, shape = self.design, exponent.shape
+        low = np.maximum(d.a.emin - d.a.mantissa_bits * np.equal(mantissa, 0), exponent - top_exponent(d.b))
+        high = np.minimum(top_exponent(d.a), exponent - (d.b.emin - d.b.mantissa_bits))
+        first = low + (self.rng.random(shape) * (np.maximum(high - low, 0) + 1)).astype(np.int64)
+        none = np.zeros(shape, np.int64)
+        return number(d.a, none, first, none + mantissa), number(d.b, none, exponent - first, none)
+
+    def signed(self, f: BinaryFormat, code: Ints, negative: Ints) -> Ints:
+        """Return codes with these signs."""
+        return (code & ((1 << (f.bits - 1)) - 1)) | (negative << (f.bits - 1))
+
+    def only(self, a: Ints, lanes: Ints | np.ndarray) -> Ints:
+        """Return a with zeros in all lanes but the first ``lanes``."""
+        return np.where(np.arange(self.design.products) < lanes, a, self.zeros(self.design.a, a.shape))
+
+    # Families ---------------------------------------------------------------------------------------------------
 
     def codes(self, n: int) -> Operands:
         """Uniform codes of every class."""
-        d = self.design
-        shape = (n, d.products)
+        d, shape = self.design, (n, self.design.products)
         a, b = self.rng.integers(0, 1 << d.a.bits, shape), self.rng.integers(0, 1 << d.b.bits, shape)
         return a, b, self.rng.integers(0, 1 << d.c.width, (n, 1))
 
@@ -86,181 +107,210 @@ class Source:
 
     def wide(self, n: int) -> Operands:
         """Exponents over all of the formats."""
-        d, shape = self.design, (n, self.design.products)
-        every = (-1000, 1000)
+        d, shape, every = self.design, (n, self.design.products), (-1000, 1000)
         c = self.near(d.c, (n, 1), d.least_product, d.largest_product)
         return self.near(d.a, shape, *every), self.near(d.b, shape, *every), c
 
     def distances(self, n: int) -> Operands:
-        """One term rules; the others lie at every distance below it, accumulator or products."""
-        d, rng = self.design, self.rng
-        top_c, top = top_exponent(d.c), d.largest_product
+        """One term leads, lane after lane; another lies at a distance below it that goes through 0 … F + 4."""
+        d, rng, top_c, top = self.design, self.rng, top_exponent(self.design.c), self.design.largest_product
         reach = d.fraction + 5
-        rules = rng.random((n, 1)) < 0.5  # the accumulator
-        lead = np.where(
-            rules,
-            rng.integers(max(d.c.emin, d.least_product), min(top_c, top + reach) + 1, (n, 1)),
-            rng.integers(max(d.least_product, min(top, d.c.emin)), min(top, top_c + reach) + 1, (n, 1)),
-        )
-        exponent = lead - rng.integers(0, reach, (n, d.products))
-        at = rng.integers(0, d.products, n)
-        exponent[np.arange(n), at] = np.where(rules[:, 0], exponent[np.arange(n), at], lead[:, 0])
-        a, b = self.pair(np.clip(exponent, d.least_product, np.minimum(lead, top)))
-        e_c = np.where(rules, lead, lead - rng.integers(0, reach, (n, 1)))
-        return a, b, number(d.c, self.bits((n, 1)), e_c, mantissas(rng, d.c, (n, 1)))
+        row = np.arange(n)[:, None] + rng.integers(0, reach)
+        by_c = row % 2 == 1
+        step = row // 2 % reach
+        # A product leads and the accumulator follows, or the other way round; both as far as their ranges go.
+        low = np.where(by_c, np.maximum(d.c.emin, d.least_product + step), np.maximum(d.least_product, d.c.emin + step))
+        high = np.where(by_c, np.minimum(top_c, top + step), np.minimum(top, top_c + step))
+        lead = low + (rng.random((n, 1)) * (np.maximum(high - low, 0) + 1)).astype(np.int64)
+        lead = np.where(by_c, lead, np.minimum(lead, top))
+        lane = np.arange(d.products)
+        below = np.where(by_c, lead - (step + lane) % reach, lead - 1 - rng.integers(0, reach, (n, d.products)))
+        leads = (lane == row // 2 % d.products) & ~by_c
+        exponent = np.where(leads, lead, below)
+        a, b = self.pair(np.clip(exponent, d.least_product, np.minimum(top, lead)))
+        # Where everything lies at the bottom, lanes beside the leading one are zero instead.
+        drop = ~by_c & ~leads & (exponent < d.least_product)
+        c = number(d.c, self.bits((n, 1)), np.where(by_c, lead, lead - step), self.mantissas(d.c, (n, 1)))
+        return np.where(drop, self.zeros(d.a, a.shape), a), b, c
 
     def low(self, n: int) -> Operands:
-        """Subnormals, zeros of both signs, numbers near them."""
-        d = self.design
+        """Subnormals, zeros of both signs, numbers near them; a third of the rows has no product at all."""
+        d, shape = self.design, (n, self.design.products)
         out = []
-        for f, shape in ((d.a, (n, d.products)), (d.b, (n, d.products)), (d.c, (n, 1))):
-            x = self.near(f, shape, f.emin - f.mantissa_bits, f.emin + 3)
-            zero = self.rng.random(shape) < 0.3
-            out.append(np.where(zero, self.bits(shape) << (f.bits - 1), x))
-        mixed = self.near(d.b, (n, d.products), -1000, 1000)
-        out[1] = np.where(self.rng.random((n, 1)) < 0.5, out[1], mixed)
-        none = self.rng.random((n, 1)) < 0.4  # no product at all
-        out[0] = np.where(none, self.bits(out[0].shape) << (d.a.bits - 1), out[0])
-        out[2] = np.where(self.rng.random((n, 1)) < 0.7, out[2], self.bits((n, 1)) << (d.c.width - 1))
-        return out[0], out[1], out[2]
+        for f, size in ((d.a, shape), (d.b, shape), (d.c, (n, 1))):
+            x = self.near(f, size, f.emin - f.mantissa_bits, f.emin + 3)
+            out.append(np.where(self.rng.random(size) < 0.3, self.zeros(f, size), x))
+        a, b, c = out
+        b = np.where(self.chance(n, 0.5), b, self.near(d.b, shape, -1000, 1000))
+        c = np.where(self.chance(n, 0.5), c, self.near(d.c, (n, 1), d.c.emin - 4, d.c.emin))
+        row = np.arange(n)[:, None]
+        c = np.where(row % 12 == 0, self.zeros(d.c, (n, 1)), c)
+        return self.only(a, np.where(row % 3 == 0, 0, d.products)), b, c
 
     def cancelling(self, n: int) -> Operands:
-        """Products that cancel in pairs, some of them all, with little or nothing left."""
-        d = self.design
+        """Products that cancel in pairs, in half of the rows with nothing else, or little else, in the sum."""
+        d, half = self.design, self.design.products // 2
+        if half == 0:
+            return self._against_c(n)
         a, b, c = self.normal(n) if self.rng.random() < 0.5 else self.wide(n)
-        half = d.products // 2
         a[:, half : 2 * half] = a[:, :half]
         b[:, half : 2 * half] = b[:, :half] ^ (1 << (d.b.bits - 1))
-        if d.products % 2:
-            a[:, -1] = self.bits((n,)) << (d.a.bits - 1)
-        rest = self.rng.random((n, 1)) < 0.3
-        c = np.where(rest, c, np.where(self.bits((n, 1)) == 1, 0, self.near(d.c, (n, 1), d.c.emin - 30, d.c.emin + 1)))
-        # Some rows keep one small product beside the cancelled ones.
-        keep = self.rng.random(n) < 0.3
-        a[keep, 0], b[keep, 0] = self.pair(np.full(int(keep.sum()), d.least_product) + self.rng.integers(0, 8))
-        if half == 0:
-            a, b, c = self._against_c(a, b, c)
+        a[:, 2 * half :] = 0
+        kind = np.arange(n)[:, None] % 4
+        little = self.near(d.c, (n, 1), d.least_product - d.fraction // 2, d.least_product + 12)
+        c = np.where(kind == 0, c, np.where(kind == 1, little, self.zeros(d.c, (n, 1))))
+        # One of a pair changes in its last bit.
+        b[:, :1] ^= np.where(kind == 3, 1, 0)
         return a, b, c
 
-    def _against_c(self, a: Ints, b: Ints, c: Ints) -> Operands:
-        """Return operands whose accumulator is minus the product of lane 0."""
+    def _against_c(self, n: int) -> Operands:
+        """The accumulator is minus the product of one lane, or not quite."""
         d = self.design
-        p = blocks.product(d, a[:, :1], b[:, :1])
-        shift = d.c.mantissa_bits - d.kept_product
-        exponent = p.exponent + d.base + (p.significand >> (d.kept_product + 1))
-        significand = p.significand << max(shift, 0) >> max(-shift, 0)
-        significand = np.where(p.significand >> (d.kept_product + 1) > 0, significand >> 1, significand)
-        mantissa = significand & ((1 << d.c.mantissa_bits) - 1)
-        return a, b, number(d.c, 1 - p.negative.astype(np.int64), exponent, mantissa)
+        low, high = max(d.least_product, d.c.emin), min(d.largest_product, top_exponent(d.c))
+        exponent = self.rng.integers(low, high + 1, (n, 1))
+        half = self.bits((n, 1))
+        a, b = self.power(exponent, half << (d.a.mantissa_bits - 1))
+        c = number(d.c, np.ones((n, 1), np.int64), exponent, half << (d.c.mantissa_bits - 1))
+        return a, b, c - np.where(self.chance(n, 0.5), self.rng.integers(0, 9, (n, 1)), 0)
 
     def ties(self, n: int) -> Operands:
-        """An accumulator, and one product at, above or below half of its last place; mantissas often all ones."""
-        d, rng = self.design, self.rng
-        m = d.target.mantissa_bits
-        low, high = max(d.least_product + m + 1, d.c.emin - m), min(d.largest_product + m + 1, top_exponent(d.c))
+        """An accumulator and one product of half its last place, or next to that; mantissas often all ones."""
+        d, rng, m = self.design, self.rng, self.design.target.mantissa_bits
+        row = np.arange(n)[:, None]
+        low, high = max(d.least_product + m + 1, d.c.emin), min(d.largest_product + m + 1, top_exponent(d.c))
         e_c = rng.integers(min(low, high), high + 1, (n, 1))
+        bottom = row % 4 == 3  # on the subnormal grid
+        e_c = np.where(bottom, d.c.emin - rng.integers(1, d.c.mantissa_bits, (n, 1)), e_c)
         step = np.maximum(e_c, d.c.emin) - m - 1  # exponent of half a last place
-        a, b = self.pair(np.broadcast_to(step, (n, d.products)))
-        one = rng.random((n, 1)) < 0.6
-        exact_a, exact_b = self._powers(step)
-        a[:, :1], b[:, :1] = np.where(one, exact_a, a[:, :1]), np.where(one, exact_b, b[:, :1])
-        rest = np.arange(d.products)[None, :] > np.where(rng.random((n, 1)) < 0.7, 0, d.products)
-        a = np.where(rest, self.bits(a.shape) << (d.a.bits - 1), a)
-        mantissa = mantissas(rng, d.c, (n, 1)) | (np.where(rng.random((n, 1)) < 0.3, (1 << d.c.mantissa_bits) - 1, 0))
-        mantissa &= -1 << d.target.dropped_bits
-        return a, b, number(d.c, self.bits((n, 1)), e_c, mantissa)
-
-    def _powers(self, exponent: Ints) -> tuple[Ints, Ints]:
-        """Return powers of two a, b with a product of exactly this exponent, subnormal ones too."""
-        d = self.design
-        low = np.maximum(d.a.emin - d.a.mantissa_bits, exponent - top_exponent(d.b))
-        high = np.minimum(top_exponent(d.a), exponent - (d.b.emin - d.b.mantissa_bits))
-        first = low + (self.rng.random(exponent.shape) * (np.maximum(high - low, 0) + 1)).astype(np.int64)
-        none = np.zeros(exponent.shape, np.int64)
-        return number(d.a, self.bits(exponent.shape), first, none), number(d.b, none, exponent - first, none)
-
-    def growth(self, n: int) -> Operands:
-        """Terms of one sign and one size: carries up to the top of the sum."""
-        d, rng = self.design, self.rng
-        shape = (n, d.products)
-        out = []
-        for f in (d.a, d.b):
-            e = rng.integers(f.emin, top_exponent(f), (n, 1))
-            full = np.full((n, 1), (1 << f.mantissa_bits) - 1)
-            mantissa = np.where(rng.random((n, 1)) < 0.5, full, mantissas(rng, f, shape))
-            out.append(number(f, np.zeros(shape, np.int64), np.broadcast_to(e, shape), mantissa))
-        few = np.arange(d.products)[None, :] < rng.integers(1, d.products + 1, (n, 1))
         negative = self.bits((n, 1))
-        a = np.where(few, out[0], 0) | (negative << (d.a.bits - 1))
-        e = blocks.product(d, a, out[1]).exponent.max(axis=1, keepdims=True) + d.base
-        c = number(d.c, negative, e + rng.integers(-1, 2, (n, 1)), np.full((n, 1), (1 << d.c.mantissa_bits) - 1))
-        return a, out[1], c
-
-    def high(self, n: int) -> Operands:
-        """Accumulators and products in the top binades."""
-        d, shape = self.design, (n, self.design.products)
-        a, b = self.near(d.a, shape, top_exponent(d.a) - 2, 1000), self.near(d.b, shape, top_exponent(d.b) - 2, 1000)
-        same = self.rng.random((n, 1)) < 0.5
-        negative = self.bits((n, 1)) << (d.a.bits - 1)
-        a = np.where(same, (a & ((1 << (d.a.bits - 1)) - 1)) | negative, a)
-        b = np.where(same, b & ((1 << (d.b.bits - 1)) - 1), b)
-        e = top_exponent(d.c)
-        c = number(d.c, self.bits((n, 1)), e - self.rng.integers(0, 3, (n, 1)), mantissas(self.rng, d.c, (n, 1)))
-        # Some sums just below and above the end: products about a last place of the accumulator.
-        edge = self.rng.random((n, 1)) < 0.5
-        last = np.full(shape, e - d.target.mantissa_bits) - self.rng.integers(-2, 4, shape)
-        p, q = self.pair(np.clip(last, d.least_product, d.largest_product))
-        full = d.c.largest | (self.bits((n, 1)) << (d.c.width - 1))
-        return np.where(edge, p, a), np.where(edge, q, b), np.where(edge, full, c)
-
-    def tiny(self, n: int) -> Operands:
-        """Sums at the ends of the subnormal range: products from the floor on, accumulators on the subnormal grid."""
-        d, rng = self.design, self.rng
-        shape = (n, d.products)
-        around = rng.integers(0, 2, (n, 1))
-        start = np.where(around == 1, max(d.floor, d.least_product), d.target.emin - d.target.mantissa_bits)
-        exponent = start + rng.integers(-6, 12, shape)
-        a, b = self.pair(np.clip(exponent, d.least_product, d.largest_product))
-        zero = rng.random(shape) < rng.choice([0.4, 1.0], (n, 1), p=[0.8, 0.2])
-        a = np.where(zero, self.bits(shape) << (d.a.bits - 1), a)
-        c = number(
-            d.c, self.bits((n, 1)), d.c.emin - rng.integers(-2, d.c.mantissa_bits + 1, (n, 1)),
-            mantissas(rng, d.c, (n, 1)),
-        )  # fmt: skip
-        return a, b, np.where(rng.random((n, 1)) < 0.5, c, self.bits((n, 1)) << (d.c.width - 1))
-
-    def special(self, n: int) -> Operands:
-        """Ordinary operands with one or two infinities, NaNs or zeros among them."""
-        d, rng = self.design, self.rng
-        a, b, c = self.normal(n)
-        for _ in range(2):
-            for x, f in ((a, d.a), (b, d.b)):
-                row = np.flatnonzero(rng.random(n) < 0.35)
-                x[row, rng.integers(0, d.products, len(row))] = self._special(f, len(row))
-            row = np.flatnonzero(rng.random(n) < 0.15)
-            c[row, 0] = self._special(d.c, len(row))
-        # Infinity times zero in one lane.
-        if d.a.has_infinity or d.b.has_infinity:
-            row = np.flatnonzero(rng.random(n) < 0.1)
-            at, swap = rng.integers(0, d.products, len(row)), rng.random(len(row)) < 0.5
-            for x, f, first in ((a, d.a, swap), (b, d.b, ~swap)):
-                one = (f.largest + 1) if f.has_infinity else f.largest
-                x[row, at] = np.where(first, one, 0) | (self.bits((len(row),)) << (f.bits - 1))
+        a, b = self.pair(np.broadcast_to(step, (n, d.products)))
+        exact_a, exact_b = self.power(step)
+        exact = self.chance(n, 0.7)
+        a[:, :1], b[:, :1] = np.where(exact, exact_a, a[:, :1]), np.where(exact, exact_b, b[:, :1])
+        same = self.chance(n, 0.8)
+        a[:, :1] = np.where(same, self.signed(d.a, a[:, :1], negative), a[:, :1])
+        b[:, :1] = np.where(same, self.signed(d.b, b[:, :1], 0 * negative), b[:, :1])
+        a = self.only(a, np.where(self.chance(n, 0.8), 1, d.products))
+        drop = d.target.dropped_bits
+        ones = (1 << d.c.mantissa_bits) - 1
+        mantissa = np.where(self.chance(n, 0.4), ones, self.mantissas(d.c, (n, 1))) & (-1 << drop)
+        c = number(d.c, negative, e_c, mantissa)
+        # The largest subnormal number, and numbers around it.
+        c = np.where(
+            bottom & self.chance(n, 0.4 if drop else 0.7), (ones & (-1 << drop)) | (negative << (d.c.width - 1)), c
+        )
+        if drop:  # the accumulator alone has bits to round: half a last place, or any
+            alone = np.where(bottom, self.chance(n, 0.8), self.chance(n, 0.5))
+            rest = np.where(self.chance(n, 0.6), 1 << (drop - 1), rng.integers(0, 1 << drop, (n, 1)))
+            c = np.where(alone, (c & (-1 << drop)) | rest, c)
+            a = np.where(alone, self.only(a, 0), a)
         return a, b, c
 
-    def _special(self, f: BinaryFormat, n: int) -> Ints:
-        """Return infinities most of all, NaNs, zeros, the largest number, of either sign."""
-        pool = [0, f.largest]
-        if f.specials == "ieee":
-            pool += [f.largest + 1] * 4 + [f.largest + 2, (1 << (f.bits - 1)) - 1]
-        elif f.specials == "fn":
-            pool.append(f.largest + 1)
-        return self.rng.choice(np.array(pool), n) | (self.bits((n,)) << (f.bits - 1))
+    def grid(self, n: int) -> Operands:
+        """Products alone, around the last place of subnormal results: odd multiples of half of it, and less."""
+        d, rng = self.design, self.rng
+        row = np.arange(n)[:, None]
+        half = d.target.emin - d.target.mantissa_bits - 1
+        long = min(d.a.mantissa_bits, max(d.fraction - 1, 0))
+        drop = d.a.mantissa_bits - long
+        mantissa = rng.integers(0, 1 << long, (n, 1)) << drop | 1 << drop
+        odd_a, odd_b = self.power(np.full((n, 1), half + long), mantissa % (1 << d.a.mantissa_bits))
+        below = half + rng.integers(-4, 2, (n, 1))
+        less_a, less_b = self.power(below)
+        kind = row % 3
+        shape = (n, d.products)
+        a, b = self.pair(np.clip(half + rng.integers(-3, 14, shape), d.least_product, d.largest_product))
+        a[:, :1] = np.where(kind == 0, odd_a, np.where(kind == 1, less_a, a[:, :1]))
+        b[:, :1] = np.where(kind == 0, odd_b, np.where(kind == 1, less_b, b[:, :1]))
+        a[:, :1] = np.where(kind < 2, self.signed(d.a, a[:, :1], self.bits((n, 1))), a[:, :1])
+        a = self.only(a, np.where(kind < 2, 1, d.products))
+        return a, b, self.zeros(d.c, (n, 1))
+
+    def floor(self, n: int) -> Operands:
+        """Products around the least largest exponent, most of them below it."""
+        d, shape = self.design, (n, self.design.products)
+        top = d.floor + np.where(np.arange(n)[:, None] % 3 == 0, 6, -1)
+        a, b = self.pair(np.clip(top - self.rng.integers(0, 8, shape), d.least_product, d.largest_product))
+        a = self.only(a, self.rng.integers(1, d.products + 1, (n, 1)))
+        few = self.near(d.c, (n, 1), d.c.emin - 12, d.c.emin)
+        return a, b, np.where(np.arange(n)[:, None] % 3 == 0, few, self.zeros(d.c, (n, 1)))
+
+    def growth(self, n: int) -> Operands:
+        """Terms of one sign and one size, in 1, 2, 4 … lanes: carries up to the top of the sum."""
+        d, rng, shape = self.design, self.rng, (n, self.design.products)
+        row = np.arange(n)[:, None]
+        negative, full = self.bits((n, 1)), row % 2 == 0
+        low, high = max(d.least_product, d.c.emin), min(d.largest_product - 1, top_exponent(d.c))
+        e = rng.integers(low, max(low, high) + 1, (n, 1))
+        a, b = self.pair(np.broadcast_to(e, shape), full)
+        lanes = np.minimum(1 << (row // 2 % (d.products.bit_length() + 1)), d.products)
+        a, b = self.signed(d.a, self.only(a, lanes), negative), self.signed(d.b, b, 0 * negative)
+        mantissa = np.where(full, (1 << d.c.mantissa_bits) - 1, self.mantissas(d.c, (n, 1)))
+        c = number(d.c, negative, e + np.where(full, 0, rng.integers(-1, 2, (n, 1))), mantissa)
+        return a, b, c
+
+    def high(self, n: int) -> Operands:
+        """Accumulators and products in the top binades, of one sign or mixed."""
+        d, rng, shape = self.design, self.rng, (n, self.design.products)
+        e, row = top_exponent(d.c), np.arange(n)[:, None]
+        a, b = self.near(d.a, shape, top_exponent(d.a) - 2, 1000), self.near(d.b, shape, top_exponent(d.b) - 2, 1000)
+        c = number(d.c, self.bits((n, 1)), e - rng.integers(0, 3, (n, 1)), self.mantissas(d.c, (n, 1)))
+        # Products of about a last place beside the largest accumulator.
+        last = np.full(shape, e - min(d.target.mantissa_bits, d.fraction)) + rng.integers(-3, 3, shape)
+        p, q = self.pair(np.clip(last, d.least_product, d.largest_product))
+        negative = self.bits((n, 1))
+        edge = row % 2 == 0
+        full = d.c.largest | (negative << (d.c.width - 1))
+        a, b, c = np.where(edge, p, a), np.where(edge, q, b), np.where(edge, full, c)
+        same = row % 4 < 2
+        a, b = np.where(same, self.signed(d.a, a, negative), a), np.where(same, self.signed(d.b, b, 0 * negative), b)
+        return a, b, np.where(same, self.signed(d.c, c, negative), c)
+
+    def special(self, n: int) -> Operands:
+        """Ordinary operands with infinities, NaNs and zeros in places that go through all that can meet."""
+        d, rng = self.design, self.rng
+        a, b, c = self.normal(n)
+        lane, other = rng.integers(0, d.products, n), rng.integers(0, d.products, n)
+        put = {"a": (a, d.a), "b": (b, d.b)}
+        infinite = [key for key, (_, f) in put.items() if f.has_infinity]
+        nan = [key for key, (_, f) in put.items() if f.specials in ("ieee", "fn")]
+        kinds = ["c+", "c-", "c nan", *(f"{k} nan" for k in nan), *(f"{k} {s}" for k in infinite for s in ("+", "-"))]
+        kinds += [f"{k} {what}" for k in infinite for what in ("zero", "against c", "against", "with c")]
+        kind = np.array(kinds)[np.arange(n) % len(kinds)]
+        plus_c = (d.c.largest + 1) + 0 * lane
+        for row in range(n):
+            key, _, what = kind[row].partition(" ")
+            if key in ("c+", "c-", "c"):
+                quiet = rng.integers(d.c.largest + 2, 1 << (d.c.width - 1))
+                c[row, 0] = quiet if what else plus_c[row]
+                minus = int(rng.integers(0, 2)) if what else int(key == "c-")
+                c[row, 0] |= minus << (d.c.width - 1)
+                continue
+            x, f = put[key]
+            y, g = put["b" if key == "a" else "a"]
+            i, j = lane[row], other[row] if other[row] != lane[row] else (lane[row] + 1) % d.products
+            sign, top = 1 << (f.bits - 1), 1 << (g.bits - 1)
+            if what == "nan":
+                low = f.largest + (2 if f.has_infinity else 1)
+                x[row, i] = rng.integers(low, sign) | (int(rng.integers(0, 2)) * sign)
+                continue
+            one = {"+": 0, "-": 1}.get(what, int(rng.integers(0, 2)))
+            x[row, i] = (f.largest + 1) | (one * sign)
+            y[row, i] &= top - 1
+            if what == "zero":
+                y[row, i] = int(rng.integers(0, 2)) * top
+            elif what in ("against c", "with c"):
+                c[row, 0] = plus_c[row] | ((1 - one if what == "against c" else one) << (d.c.width - 1))
+            elif what == "against" and d.products > 1:
+                x[row, j], y[row, j] = x[row, i] ^ sign, max(int(y[row, i]), 1)
+            if what != "zero":
+                y[row, i] = max(int(y[row, i]), 1)
+        return a, b, c
 
 
-FAMILIES: tuple[tuple[str, int], ...] = (
-    ("codes", 1), ("normal", 1), ("wide", 1), ("distances", 4), ("low", 1), ("cancelling", 2), ("ties", 3),
-    ("growth", 1), ("high", 2), ("tiny", 2), ("special", 2),
+FAMILIES: tuple[tuple[str, float], ...] = (
+    ("codes", 1), ("normal", 1), ("wide", 1), ("distances", 5), ("low", 2), ("cancelling", 2), ("ties", 3),
+    ("grid", 1.5), ("floor", 1), ("growth", 2), ("high", 2), ("special", 2),
 )  # fmt: skip
 """Families and their shares."""
 
@@ -272,7 +322,7 @@ def draw(design: Design, rng: np.random.Generator, count: int) -> dict[str, np.n
     for name, share in FAMILIES:
         family: Callable[[int], Operands] = getattr(source, name)
         # Two draws: some families choose a variant per draw.
-        n = -(-max(count, 1) * share // (2 * shares))
+        n = int(np.ceil(max(count, 1) * share / (2 * shares)))
         rows += [family(n), family(n)]
     a, b, c = (np.concatenate([r[i] for r in rows]) for i in range(3))
     order = rng.permutation(len(a))[: max(count, 1)]

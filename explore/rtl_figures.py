@@ -45,7 +45,7 @@ def block_diagram(ax: Axes, cell: Cell) -> None:
         ax.text(8, height / 2, text, ha="center", va="center", fontsize=7.5, color=MUTED)
     for channels, x0, x1, align in ((cell.inputs, 0.3, 4.4, "left"), (cell.outputs, 11.6, 15.7, "right")):
         for i, channel in enumerate(channels):
-            y = height * (i + 0.5) / len(channels) + 0.1
+            y = height * (1 - (i + 0.5) / len(channels)) + 0.1
             ax.annotate("", (x1, y), (x0, y), arrowprops={"arrowstyle": "-|>", "color": ORANGE, "lw": 1.6})
             at = x0 if align == "left" else x1
             ax.text(at, y + 0.13, channel.name, ha=align, va="bottom", fontsize=8.5, weight="bold", color=ORANGE)

@@ -153,9 +153,7 @@ def _verification(data: dict[str, Any]) -> Section:
         "Verification",
         [
             Table(["cell", "output beats", "mismatches", "cycles", "coverage bins", "time"], rows),
-            Text(
-                f"{gates} Stimulus is random with corners: at full rate, with stalls on both sides, with resets in flight."
-            ),
+            Text(f"{gates} Stimulus is random with corners; at full rate, with stalls, with resets in flight."),
             Table(["bin of the unit", "hits"], bins, folded="Functional coverage", narrow=True),
         ],
     )

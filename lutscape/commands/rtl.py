@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "synth": ("lutscape.commands.rtl_synth", "synth", "Map a spec to a library: area, delay, critical path."),
     "power": ("lutscape.commands.rtl_power", "power", "Static timing and power of any mapped netlist."),
     "report": ("lutscape.commands.rtl_report", "report", "Verification, area, delay and power of a spec as HTML."),
+    "compare": ("lutscape.commands.rtl_compare", "compare", "Lookup against multipliers at equal throughput."),
     "calibrate": ("lutscape.commands.rtl_calibrate", "calibrate", "Synthesise a grid of cells into the cost tables."),
     "liberty": ("lutscape.commands.rtl_liberty", "liberty", "Get a standard-cell library; show one."),
     "memory": ("lutscape.commands.rtl_memory", "memory", "Area, energy, leakage and access time of a memory."),

@@ -165,9 +165,9 @@ def _gates(report: TimingReport) -> _Gates:
     registers = [netlist.cells[i] for i in linked.registers]
     next_inputs: list[int] = []
     for i, name in zip(linked.registers, registers, strict=True):
-        function = plans[name].next_state
-        assert function is not None
-        next_inputs += [linked.pins[i].get(v, state_net[int(i)]) for v in function.variables]
+        loads = plans[name].next_state
+        assert loads is not None
+        next_inputs += [linked.pins[i].get(v, state_net[int(i)]) for v in loads.variables]
     fan_order = np.argsort(sources, kind="stable") if sources else np.zeros(0, np.int64)
     starts = _starts(lengths)
     owner = np.repeat(np.arange(len(out)), lengths)

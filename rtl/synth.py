@@ -38,7 +38,16 @@ from lutscape.rtl.synth_script import RECIPE, Recipe, commands, constraints
 DEFAULTS = {"nangate45": ("BUF_X2", 10.0)}
 """Driving cell and load (fF, about six inverter inputs) of the libraries that have names."""
 TIMEOUT_S = 900.0
-TIMERS = ("sta.py", "sta_kernels.py", "linked.py", "netlist.py", "liberty.py", "liberty_read.py", "expression.py")
+TIMERS = (
+    "sta.py",
+    "sta_kernels.py",
+    "linked.py",
+    "netlist.py",
+    "verilog_reader.py",
+    "liberty.py",
+    "liberty_read.py",
+    "expression.py",
+)
 SCHEMA = 1
 
 

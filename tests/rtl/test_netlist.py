@@ -135,7 +135,7 @@ BODY = "module t(a, y);\n  input [1:0] a;\n  output y;\n  {}\nendmodule\n"
         ("INV u (.A(a), .Y(y));", "netlist:4: u: 2 bits on pin 'A'; allowed: one"),
         ("INV u (.A(a[0]), .A(y));", "netlist:4: u: pin 'A' is connected twice"),
         ("INV #(3) u (.A(a[0]));", "netlist:4: parameters of 'INV'; allowed: a flat netlist mapped to library cells"),
-        ("t u (.a(a), .y(y));", "netlist:4: an instance of module 't'; flatten the netlist first (yosys: flatten)"),
+        ("t u (.a(a), .y(y));", "netlist:4: module 't' contains itself"),
         ("INV u (.A(a[0]) .Y(y)", "netlist:4: '.' where ',' is expected"),
         ("INV u .A(a[0]);", "netlist:4: '.' where '(' is expected"),
         ("assign y = ~a[0];", "netlist:4: '~' where a net is expected"),
@@ -146,6 +146,53 @@ BODY = "module t(a, y);\n  input [1:0] a;\n  output y;\n  {}\nendmodule\n"
 def test_refusals_name_file_and_line(statement: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         parse(BODY.format(statement))
+    assert str(error.value) == message
+
+
+HIERARCHY = r"""
+module half(a, b, s, c, same, open); input [1:0] a; input b; output [1:0] s; output c, same, open;
+  XOR2 x (.A(a[0]), .B(b), .Y(s[0])); INV i (.A(inner), .Y(c)); BUF k (.A(a[1]), .Y(inner));
+  BUF o (.A(b), .Y(open));
+  assign s[1] = 1'b1; assign same = b;
+endmodule
+module mid(p, q); input [1:0] p; output [4:0] q;
+  half h (.a(p), .b(p[1]), .s(q[1:0]), .c(q[2]), .same(q[3]), .open());
+  INV n (.A(q[0]), .Y(q[4]));
+endmodule
+module top(d, e); input [1:0] d; output [9:0] e;
+  mid \m[0] (.p(d), .q(e[4:0]));
+  mid m1 (.p({ d[0], 1'b0 }), .q(e[9:5]));
+endmodule
+"""
+
+
+def test_hierarchy_is_dissolved() -> None:
+    n = parse(HIERARCHY, "top")
+    assert n.instances == tuple(f"{m}.{i}" for m in ("m[0]", "m1") for i in ("n", "h.x", "h.i", "h.k", "h.o"))
+    assert n.cells == ("INV", "XOR2", "INV", "BUF", "BUF") * 2
+    d, e = n.inputs["d"], n.outputs["e"]
+    pins = dict(zip(n.instances, n.pins, strict=True))
+    assert pins["m[0].h.x"] == {"A": d[0], "B": d[1], "Y": e[0]}
+    assert pins["m[0].n"] == {"A": e[0], "Y": e[4]}
+    assert pins["m1.h.x"] == {"A": ZERO, "B": d[0], "Y": e[5]}
+    assert pins["m[0].h.k"]["Y"] == pins["m[0].h.i"]["A"] != pins["m1.h.i"]["A"]
+    assert n.nets[pins["m1.h.i"]["A"]] == "m1.h.inner"
+    assert (e[1], e[3], e[6], e[8]) == (ONE, d[1], ONE, d[0])  # a constant and an input, straight through
+    assert n.nets[pins["m[0].h.o"]["Y"]] == "m[0].h.open"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (".p(d)", ".p(d[0])", "netlist:12: m[0]: 1 bits on port 'p' of 2"),
+        (".p(d)", ".pp(d)", "netlist:12: m[0]: mid has no port 'pp' (did you mean 'p'?)"),
+        (".p(d), ", "", "netlist:12: m[0]: input 'p' of mid is open"),
+        ("INV n (.A(q[0]), .Y(q[4]));", "top t ();", "netlist:9: module 'top' contains itself"),
+    ],
+)
+def test_hierarchy_refusals(old: str, new: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse(HIERARCHY.replace(old, new, 1), "top")
     assert str(error.value) == message
 
 

@@ -8,6 +8,10 @@ counts.
 What is not modelled: wires (load is the sum of pin capacitances, no resistance), a clock tree (the clock is ideal:
 zero delay, zero transition, no skew), hold, multi-cycle and false paths, more than one corner. The driving cell of
 the inputs adds its load-dependent delay, as delay calculators do: delay at its load less delay at no load.
+
+On four netlists of 425 to 4,849 cells, 45 and 7 nm, worst slack is within 0.004 % of the period of what OpenSTA 3.1
+reports under the same omissions, on the same critical paths (``reports/rtl/opensta.json``). Against a placed and
+routed chip everything above is missing.
 """
 
 from __future__ import annotations

@@ -113,6 +113,12 @@ class Reader:
             return True
         return False
 
+    def skip(self, *words: str) -> None:
+        """Step over keywords, each of which may stand here once, in this order."""
+        for word in words:
+            if self.words[self.at] == word and self.kinds[self.at] == "name":
+                self.at += 1
+
     def name(self) -> str:
         if self.kinds[self.at] != "name":
             found = self.words[self.at] or "the end of the file"
@@ -168,7 +174,7 @@ class _Module:
             if word == "endmodule":
                 break
             if word in _REFUSED:
-                raise p.error(p.at, f"{_REFUSED[word]} ({word}); allowed: a flat netlist mapped to library cells")
+                raise p.error(p.at, f"{_REFUSED[word]} ({word}); allowed: a netlist mapped to library cells")
             p.at += 1
             if word in ("input", "output", "wire"):
                 self._declaration(word)
@@ -189,8 +195,7 @@ class _Module:
             if word in ("input", "output") and p.kinds[p.at] == "name":
                 direction = word
                 p.at += 1
-                if p.words[p.at] == "wire":
-                    p.at += 1
+                p.skip("wire", "signed")
                 span = p.range()
             name = p.name()
             if direction:
@@ -201,10 +206,9 @@ class _Module:
 
     def _declaration(self, word: str) -> None:
         p = self.p
-        if p.words[p.at] == "wire" and p.kinds[p.at] == "name":
-            p.at += 1
+        p.skip("wire", "signed")
         if p.words[p.at] == "reg":
-            raise p.error(p.at, f"{_REFUSED['reg']} (reg); allowed: a flat netlist mapped to library cells")
+            raise p.error(p.at, f"{_REFUSED['reg']} (reg); allowed: a netlist mapped to library cells")
         span = p.range()
         while True:
             self._declare(span, p.name(), word)
@@ -291,7 +295,7 @@ class _Module:
         p = self.p
         at = p.at
         if p.words[p.at] == "#":
-            raise p.error(at, f"parameters of {cell!r}; allowed: a flat netlist mapped to library cells")
+            raise p.error(at, f"parameters of {cell!r}; allowed: a netlist mapped to library cells")
         name = p.name()
         if p.range() is not None:
             raise p.error(at, f"an array of instances ({name!r})")

@@ -55,6 +55,14 @@ class TimedOut(Exception):
     """A program ran longer than allowed and was killed."""
 
 
+class DoesNotCompile(UserError):
+    """Verilog that a simulator refuses."""
+
+
+class BenchTimedOut(UserError):
+    """A bench that did not end in time."""
+
+
 class Failed(Exception):
     """A program ended with an error; its output is in the log."""
 
@@ -143,7 +151,7 @@ def build(simulator: Simulator, sources: Sequence[Path], top: str, folder: Path,
     """Compile Verilog; return the runner that :func:`run` starts.
 
     Raises:
-        UserError: the Verilog does not compile (file, line, the compiler's words), or the compiler timed out.
+        DoesNotCompile: file, line and the compiler's words; or the compiler timed out.
     """
     runner = _runner(simulator, timeout_s)
     log = folder / "build.log"
@@ -160,9 +168,10 @@ def build(simulator: Simulator, sources: Sequence[Path], top: str, folder: Path,
             log_file=log,
         )
     except TimedOut:
-        raise UserError(f"{sources[0].name}: {simulator.name} did not finish compiling in {timeout_s:g} s") from None
+        text = f"{sources[0].name}: {simulator.name} did not finish compiling in {timeout_s:g} s"
+        raise DoesNotCompile(text) from None
     except Failed:
-        raise UserError(_first_error(log, simulator)) from None
+        raise DoesNotCompile(_first_error(log, simulator)) from None
     return runner
 
 

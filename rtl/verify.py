@@ -223,7 +223,8 @@ def _run(cell: Cell, runner: Any, folder: Path, plan: Path, seed: int, timeout_s
         simulators.run(runner, "lutscape.rtl.bench", harness.TOP, folder, environment, seed)
     except simulators.TimedOut:
         where = json.loads(report_file.read_text())["where"] if report_file.is_file() else "before the bench started"
-        raise UserError(f"{cell.name}: the bench was stopped after {timeout_s:g} s: {where}") from None
+        text = f"{cell.name}: the bench was stopped after {timeout_s:g} s: {where}"
+        raise simulators.BenchTimedOut(text) from None
     except simulators.Failed:
         pass
     report: dict[str, Any] = json.loads(report_file.read_text()) if report_file.is_file() else {"state": "absent"}

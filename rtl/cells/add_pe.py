@@ -16,20 +16,20 @@ def add_pe(array: Array) -> Cell:
     """Return the element of an ``add`` array."""
     k, planes, bits = array.k, array.planes_per_cycle, array.activation_bits
     half = 1 << (bits - 1)
-    terms, lines = [], ["// a cleared weight bit negates: invert, and carry a one in later"]
+    sums, lines = [], ["// a cleared weight bit negates: invert here, carry a one in where terms are added"]
     for p in range(planes):
+        terms = []
         for j in range(k):
             lines += [
                 f"wire minus{p}_{j} = ~x_codes[{p * k + j}];",
                 f"wire [{bits - 1}:0] term{p}_{j} = {slice_of('x_values', j, bits, k)} ^ {{{bits}{{minus{p}_{j}}}}};",
             ]
             terms.append(negatable(f"term{p}_{j}", -half, half - 1, f"minus{p}_{j}", p))
-    total, adders = tree(terms, "sum")
-    lines += ["", *adders, *pe.accumulate(array, total)]
-    return pe.cell(
-        array,
-        "add_pe",
-        f"Adding element: {k} activations times {planes} weight plane{'s' if planes > 1 else ''} of ±1.",
-        lines,
-        f"INT{bits} activations; {array.accumulator_bits}-bit sums, modulo 2^{array.accumulator_bits}",
-    )
+        total, adders = tree(terms, f"plane{p}")
+        lines += adders
+        sums.append(total)
+    total, adders = tree(sums, "sum")
+    lines += ["", "// planes at their weights", *adders] if adders else []
+    several = "s" if planes > 1 else ""
+    what = f"Adding element: {k} activations times {planes} weight plane{several} of ±1."
+    return pe.cell(array, "add_pe", what, [*lines, *pe.finish(array, total)])

@@ -17,14 +17,16 @@ import numpy as np
 
 from lutscape.hw.machines.lut_tensor_core import Array
 from lutscape.rtl.cell import Beats, Cell, Channel, Field
-from lutscape.rtl.cells import operands, pe, stimuli
+from lutscape.rtl.cells import array_stimuli, operands, pe
 from lutscape.rtl.cells.add_pe import add_pe
 from lutscape.rtl.cells.lookup_pe import lookup_pe
 from lutscape.rtl.cells.mac_pe import mac_pe
 from lutscape.rtl.cells.text import indented, module, vector
 from lutscape.sim.lut_tensor_core import array_timing, golden
+from lutscape.sim.lut_tensor_core.golden import Ints
 
-FORMULA = "a tile of S steps in P passes: S P + 2, first beat and sums included; tiles every S P"
+FORMULA = "a tile of S steps in P passes takes S P + 2, its first beat and its sums counted; tiles follow every S P"
+CHUNK = 256  # beats evaluated at a time
 
 
 def element(array: Array) -> Cell:
@@ -32,6 +34,11 @@ def element(array: Array) -> Cell:
     if array.looks_up:
         return lookup_pe(array)
     return add_pe(array) if array.datapath == "add" else mac_pe(array)
+
+
+def row_channel(array: Array) -> Channel:
+    """Return channel ``a``: the row operands of one step."""
+    return Channel("a", "in", (operands.row_field(array, array.m),), "row operands of one step")
 
 
 def weight_channel(array: Array) -> Channel:
@@ -51,35 +58,20 @@ def sum_channel(array: Array) -> Channel:
     return Channel("d", "out", (field,), "sums of one tile")
 
 
-def numbers(array: Array) -> str:
-    """Return the number formats of an array in one line."""
-    if array.looks_up:
-        low, high = golden.entry_range(array)
-        rows = f"INT{operands.entry_bits(array)} table entries {low} … {high}"
-    else:
-        rows = f"INT{array.activation_bits} activations"
-    return f"{rows}, two's complement; {array.accumulator_bits}-bit sums, modulo 2^{array.accumulator_bits}"
-
-
 @cache
 def array_cell(array: Array) -> Cell:
-    """Return the array of a design: ``unpu`` is the same module as ``lut-full``."""
-    inside = {"m": array.m, "n": array.n, **pe.parameters(array)}
-    rows = operands.row_field(array, array.m)
-    channels = (
-        Channel("a", "in", (rows,), "row operands of one step"),
-        weight_channel(array),
-        sum_channel(array),
-    )
-    name = f"{pe.family(array)}_array_{pe.suffix(inside)}"
+    """Return the array of a design; that of ``unpu`` is the module of ``lut-full``."""
+    inside: dict[str, int | str] = {"m": array.m, "n": array.n, **pe.parameters(array)}
+    channels = (row_channel(array), weight_channel(array), sum_channel(array))
     part = element(array)
+    name = f"{pe.family(array)}_array_{pe.suffix(inside)}"
     source = module(
         name,
-        f"{array.m} x {array.n} array of processing elements, {array.k} weights deep.",
+        f"Array of {array.m} x {array.n} processing elements, {array.k} weights deep.",
         inside,
         channels,
-        _body(array, part, rows),
-        numbers=numbers(array),
+        indented(_body(array, part)),
+        numbers=pe.formats(array),
         latency=array_timing.STAGES,
         formula=FORMULA,
     )
@@ -90,32 +82,30 @@ def array_cell(array: Array) -> Cell:
         source=source,
         channels=channels,
         golden=lambda beats: evaluate(array, beats),
-        stimulus=lambda rng, count: stimuli.tiles(array, rng, count),
-        coverage=lambda beats: stimuli.array_bins(array, beats),
+        stimulus=lambda rng, count: stimulus(array, rng, count),
+        coverage=lambda beats: coverage(array, beats),
         schedule=schedule,
         latency=array_timing.STAGES,
         formula=FORMULA,
-        numbers=numbers(array),
+        numbers=pe.formats(array),
         parts=(part,),
         operations=array.m * array.n * array.k,
+        notes=("operations: of a tile of one step in one pass",),
     )
 
 
-def _body(array: Array, part: Cell, rows: Field) -> str:
-    row = operands.row_field(array, 1).bits
-    column = operands.column_field(array, 1).bits
-    position = [f.width for f in operands.position_fields(array)]
-    total = array.accumulator_bits
+def _body(array: Array, part: Cell) -> list[str]:
+    rows = operands.row_field(array, 1)
+    position = operands.position_fields(array)
     name = rows.name
-    marks = [f"reg  {vector(w)}position;" for w in position]
-    lines = [
-        f"localparam M = {array.m};",
-        f"localparam N = {array.n};",
-        f"localparam ROW = {row};     // bits of one row operand",
-        f"localparam COLUMN = {column};  // bits of one column operand",
-        f"localparam SUM = {total};",
+    return [
+        f"localparam M = {array.m};  // rows",
+        f"localparam N = {array.n};  // columns",
+        f"localparam ROW = {rows.bits};  // bits of a row operand",
+        f"localparam COLUMN = {operands.column_field(array, 1).bits};  // bits of a column operand",
+        f"localparam SUM = {array.accumulator_bits};  // bits of a sum",
         "",
-        "// Everything moves unless sums of a tile wait to be taken.",
+        "// Everything moves unless the sums of a tile wait to be taken.",
         "reg  busy;  // the operand registers hold a beat",
         "reg  done;  // the accumulators hold the sums of a tile",
         "wire move = !done || d_ready;",
@@ -127,16 +117,16 @@ def _body(array: Array, part: Cell, rows: Field) -> str:
         "// stage 1: operands",
         f"reg  [M*ROW-1:0] {name};",
         "reg  [N*COLUMN-1:0] codes;",
-        *marks,
+        *[f"reg  {vector(f.width)}position;" for f in position],
         "reg  first;",
         "reg  last;",
         "always @(posedge clk) begin",
         "    if (accept) begin",
+        f"        if (w_start) {name} <= a_{name};",
         "        codes <= w_codes;",
         *["        position <= w_position;" for _ in position],
         "        first <= w_first;",
         "        last <= w_last;",
-        f"        if (w_start) {name} <= a_{name};",
         "    end",
         "    if (rst) begin",
         "        busy <= 1'b0;",
@@ -149,7 +139,6 @@ def _body(array: Array, part: Cell, rows: Field) -> str:
         "",
         "// stage 2: sums; zero operands hold them",
         "wire add = busy && move;",
-        "wire load = add && first;",
         f"wire [M*ROW-1:0] added = {name} & {{M*ROW{{add}}}};",
         "reg  [M*N*SUM-1:0] sums;",
         "wire [M*N*SUM-1:0] next;",
@@ -164,7 +153,7 @@ def _body(array: Array, part: Cell, rows: Field) -> str:
         f"                .x_{name}(added[i*ROW +: ROW]),",
         "                .x_codes(codes[j*COLUMN +: COLUMN]),",
         *["                .x_position(position)," for _ in position],
-        "                .x_first(load),",
+        "                .x_first(first && add),",
         "                .x_sum(sums[(i*N+j)*SUM +: SUM]),",
         "                .y_sum(next[(i*N+j)*SUM +: SUM])",
         "            );",
@@ -172,28 +161,60 @@ def _body(array: Array, part: Cell, rows: Field) -> str:
         "    end",
         "endgenerate",
     ]
-    return indented(lines)
 
 
 def evaluate(array: Array, beats: Beats) -> Beats:
-    """Return the sums of every tile: what its beats add, since the latest one that starts anew."""
+    """Return the sums of every tile: what its beats add since the latest one that starts anew."""
     w = beats["w"]
     rows = operands.unpack_rows(array, next(iter(beats["a"].values())))  # (steps, m, E or k)
     codes = operands.unpack_columns(array, w["codes"])  # (beats, n, P or k)
+    return {"d": {"values": tile_sums(array, rows, codes, w).reshape(-1, array.m * array.n)}}
+
+
+def tile_sums(array: Array, rows: Ints, codes: Ints, w: dict[str, Ints]) -> Ints:
+    """Return sums (tiles, m, n) of row operands (steps, m, E or k) and codes (beats, n, P or k) with their marks."""
     step = np.cumsum(w["start"][:, 0]) - 1
     position = w["position"][:, 0] if "position" in w else np.zeros(len(codes), np.int64)
-    total = np.zeros((array.m, array.n), np.int64)
-    out = []
-    for b in range(len(codes)):
-        table = np.broadcast_to(rows[step[b], :, None], (array.m, array.n, rows.shape[-1]))
-        column = np.broadcast_to(codes[None, b], (array.m, array.n, codes.shape[-1]))
-        added = golden.beat(array, table, column, position[b])
-        total = golden.wrap(added if w["first"][b, 0] else total + added, array.accumulator_bits)
-        if w["last"][b, 0]:
-            out.append(total.ravel())
-    return {"d": {"values": np.array(out, np.int64).reshape(-1, array.m * array.n)}}
+    first, last = np.flatnonzero(w["first"][:, 0]), np.flatnonzero(w["last"][:, 0])
+    total = np.zeros((len(codes) + 1, array.m, array.n), np.int64)
+    for at in range(0, len(codes), CHUNK):
+        b = slice(at, at + CHUNK)
+        shape = (len(codes[b]), array.m, array.n)
+        table = np.broadcast_to(rows[step[b]][:, :, None], (*shape, rows.shape[-1]))
+        column = np.broadcast_to(codes[b][:, None], (*shape, codes.shape[-1]))
+        total[1:][b] = golden.beat(array, table, column, position[b, None, None])
+    total = np.cumsum(total, axis=0)  # modulo 2^64, of which 2^accumulator_bits is a divisor
+    begin = first[np.searchsorted(first, last, side="right") - 1]
+    return golden.wrap(total[last + 1] - total[begin], array.accumulator_bits)
 
 
-def schedule(beats: Beats) -> dict[str, np.ndarray]:
-    """Return the edges on which sums leave: two after the last beat of their tile, beats following each other."""
-    return {"d": np.flatnonzero(beats["w"]["last"][:, 0]) + array_timing.STAGES}
+def stimulus(array: Array, rng: np.random.Generator, count: int) -> Beats:
+    """Return the beats of about ``count`` tiles."""
+    return operands.tiles(array, array_stimuli.tiles(array, rng, count))
+
+
+def coverage(array: Array, beats: Beats) -> dict[str, int]:
+    """Return the hits of every functional bin."""
+    rows = operands.unpack_rows(array, next(iter(beats["a"].values())))
+    return array_stimuli.bins(array, rows, beats["w"], evaluate(array, beats)["d"]["values"])
+
+
+def schedule(beats: Beats) -> dict[str, Ints]:
+    """Return the edges on which sums leave."""
+    return {"d": sum_edges(beats["w"], 0)}
+
+
+def sum_edges(w: dict[str, Ints], build: int) -> Ints:
+    """Return the edges on which sums leave: two after the last beat of their tile was accepted.
+
+    Args:
+        w: channel ``w``.
+        build: ⌈m/t⌉ of a unit; 0: an array alone.
+    """
+    start = w["start"][:, 0]
+    begin = np.flatnonzero(start)
+    step = np.cumsum(start) - 1
+    accepted = (
+        array_timing.step_edges(array_stimuli.pass_counts(start), build)[step] + np.arange(len(start)) - begin[step]
+    )
+    return accepted[w["last"][:, 0] == 1] + array_timing.STAGES

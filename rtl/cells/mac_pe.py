@@ -1,7 +1,9 @@
-"""Processing element of multipliers: k products of an activation and a weight digit, an adder tree, an accumulator.
+"""Processing element of multipliers: k products of an activation and a weight digit, summed and accumulated.
 
-Products and tree are plain ``*`` and ``+`` of full width: synthesis merges them into one carry-save sum, or into
-Booth multipliers, whichever it is told.
+The k products are added bit plane by bit plane: activations gated by one weight bit each go through an adder tree,
+and the sums of the planes are added at their weights. On Nangate 45 nm that is smaller than ``a * q`` summed by one
+expression at every digit width from 1 to 8 bits (4 bits: by 12 %), whether with yosys' Booth multipliers or without:
+the first adders are as narrow as activations, and no partial product is extended to the width of the sum.
 """
 
 from __future__ import annotations
@@ -11,32 +13,31 @@ from functools import cache
 from lutscape.hw.machines.lut_tensor_core import Array
 from lutscape.rtl.cell import Cell
 from lutscape.rtl.cells import pe
-from lutscape.rtl.cells.signed_sum import Term
-from lutscape.rtl.cells.text import signed_bits, slice_of
+from lutscape.rtl.cells.adder_tree import adder_tree
+from lutscape.rtl.cells.signed_sum import plain, tree
+from lutscape.rtl.cells.text import slice_of
 
 
 @cache
 def mac_pe(array: Array) -> Cell:
     """Return the element of a ``mac`` array."""
     k, bits, digit = array.k, array.activation_bits, array.multiplier_weight_bits
-    low, high = -((1 << digit) - 1) << (bits - 1), ((1 << digit) - 1) * ((1 << (bits - 1)) - 1)
-    width, wide = signed_bits(low, high), signed_bits(k * low, k * high)
-    lines = []
-    for j in range(k):
+    half = 1 << (bits - 1)
+    add = adder_tree(k, bits)
+    wide = add.channel("y").fields[0].width
+    sums, lines = [], []
+    for p in range(digit):
+        gated = ", ".join(
+            f"{slice_of('x_values', j, bits, k)} & {{{bits}{{x_codes[{j * digit + p}]}}}}" for j in reversed(range(k))
+        )
         lines += [
-            f"wire signed [{bits - 1}:0] value{j} = {slice_of('x_values', j, bits, k)};",
-            f"wire signed [{digit}:0] digit{j} = {{1'b0, {slice_of('x_codes', j, digit, k)}}};",
-            f"wire signed [{width - 1}:0] product{j} = value{j} * digit{j};",
+            f"// plane {p} of the weight digits",
+            f"wire [{k * bits - 1}:0] gated{p} = {{{gated}}};",
+            f"wire [{wide - 1}:0] plane{p};",
+            f"{add.name} tree{p} (.x_values(gated{p}), .y_sum(plane{p}));",
         ]
-    extended = [f"{{{{{wide - width}{{product{j}[{width - 1}]}}}}, product{j}}}" for j in range(k)]
-    lines += ["", f"wire [{wide - 1}:0] dot = {extended[0]}", *[f"    + {x}" for x in extended[1:]]]
-    lines[-1] += ";"
-    lines += pe.accumulate(array, Term("dot", (k * low, k * high), (k * low, k * high)))
-    return pe.cell(
-        array,
-        "mac_pe",
-        f"Multiplying element: {k} products of INT{bits} x UINT{digit}.",
-        lines,
-        f"INT{bits} activations, unsigned {digit}-bit weight digits; "
-        f"{array.accumulator_bits}-bit sums, modulo 2^{array.accumulator_bits}",
-    )
+        sums.append(plain(f"plane{p}", -k * half, k * (half - 1), p))
+    total, adders = tree(sums, "sum")
+    lines += ["", "// planes at their weights", *adders] if adders else []
+    what = f"Multiplying element: {k} products INT{bits} x UINT{digit}."
+    return pe.cell(array, "mac_pe", what, [*lines, *pe.finish(array, total)], (add,))

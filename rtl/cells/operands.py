@@ -72,7 +72,7 @@ def unpack_columns(array: Array, lanes: Ints) -> Ints:
 
 def weight_beats(array: Array, codes: Ints, weight_bits: int) -> dict[str, Ints]:
     """Return channel ``w`` of one tile of codes (n, K): S P beats, step by step, lowest digits first."""
-    q = golden.grouped(codes, array.k)  # (n, S, k)
+    q = golden.grouped(golden.widen(array, codes, weight_bits), array.k)  # (n, S, k)
     steps, passes = q.shape[1], array_timing.passes(array, weight_bits)
     if array.datapath == "mac":
         bits = array.multiplier_weight_bits

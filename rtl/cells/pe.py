@@ -1,30 +1,43 @@
 """What the processing elements of all datapaths share: their interface, and the accumulator's adder behind a shifter.
 
 A processing element is combinational: row operand, column operand, marks and the sum so far -> next sum. The array
-keeps the registers, so that operands are shared by rows and columns and a design without a register stays one.
+keeps the registers, so that operands are shared by rows and columns.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 
 from lutscape.hw.machines.lut_tensor_core import Array
 from lutscape.rtl.cell import Beats, Cell, Channel, Field
-from lutscape.rtl.cells import operands, stimuli
+from lutscape.rtl.cells import element_stimuli, operands, signed_sum
 from lutscape.rtl.cells.signed_sum import Term, extend, repeat
-from lutscape.rtl.cells.text import module
+from lutscape.rtl.cells.text import indented, module
 from lutscape.sim.lut_tensor_core import golden
+
+LETTERS = {
+    "activation_bits": "a",
+    "multiplier_weight_bits": "d",
+    "table_bits": "t",
+    "planes_per_cycle": "p",
+    "passes": "x",
+    "accumulator_bits": "s",
+    "tables_per_cycle": "b",
+}
+"""How module names abbreviate parameters; those of one letter stand for themselves."""
 
 
 def parameters(array: Array) -> dict[str, int | str]:
-    """Return the fields of the array that shape one processing element, by the letters of module names."""
-    numbers: dict[str, int | str] = {"k": array.k, "a": array.activation_bits}
+    """Return the numbers of an array that shape one processing element."""
+    numbers: dict[str, int | str] = {"k": array.k, "activation_bits": array.activation_bits}
     if array.datapath == "mac":
-        numbers |= {"d": array.multiplier_weight_bits}
+        numbers["multiplier_weight_bits"] = array.multiplier_weight_bits
     else:
-        numbers |= {"t": array.table_bits} if array.looks_up else {}
-        numbers |= {"p": array.planes_per_cycle}
-    return numbers | {"x": array.most_passes, "s": array.accumulator_bits}
+        numbers |= {"table_bits": array.table_bits} if array.looks_up else {}
+        numbers["planes_per_cycle"] = array.planes_per_cycle
+    return numbers | {"passes": array.most_passes, "accumulator_bits": array.accumulator_bits}
 
 
 def family(array: Array) -> str:
@@ -32,9 +45,9 @@ def family(array: Array) -> str:
     return {"lut": "lut", "lut-full": "lutfull", "unpu": "lutfull"}.get(array.datapath, array.datapath)
 
 
-def suffix(numbers: dict[str, int | str]) -> str:
-    """Return letters and numbers of a module name."""
-    return "_".join(f"{letter}{number}" for letter, number in numbers.items())
+def suffix(numbers: Mapping[str, int | str]) -> str:
+    """Return the end of a module name: letters and numbers."""
+    return "".join(f"{LETTERS.get(name, name)}{number}" for name, number in numbers.items())
 
 
 def channels(array: Array) -> tuple[Channel, Channel]:
@@ -48,50 +61,59 @@ def channels(array: Array) -> tuple[Channel, Channel]:
     )
 
 
-def accumulate(array: Array, term: Term) -> list[str]:
-    """Return Verilog that shifts a partial sum to its pass and adds it to the sum so far."""
-    bits, lines = array.accumulator_bits, []
-    wire, s, digit = term, term.pending, array.digit_bits
+def shift(array: Array, term: Term) -> tuple[Term, list[str]]:
+    """Return a partial sum moved to the place of its pass, and its Verilog; vacated bits take the pending one."""
+    s, digit, unshifted = term.pending, array.digit_bits, term.bits
+    lines = ["", "// to the place of this pass; vacated bits take the pending one, so that it carries up"]
     for stage in range((array.most_passes - 1).bit_length()):
         up = digit << stage
-        limit = digit * (array.most_passes - 1)
-        top = min(limit, digit * ((2 << stage) - 1))
-        width = term.bits + top
-        low = f"{{{extend(wire, width - up)}, {repeat(s, up) if s else f'{up}' + chr(39) + 'b0'}}}"
+        width = unshifted + digit * min(array.most_passes - 1, (2 << stage) - 1)
         select = "x_position" if array.most_passes == 2 else f"x_position[{stage}]"
-        if not lines:
-            lines += ["", "// to the place of this pass; vacated bits take the pending ones, so that they carry up"]
-        lines.append(f"wire [{width - 1}:0] shifted{stage} = {select} ? {low} : {extend(wire, width)};")
-        wire = Term(f"shifted{stage}", (-(1 << (width - 1)), (1 << (width - 1)) - 1), (0, 0), s)
-    addend = extend(wire, bits)
+        moved = f"{{{extend(term, width - up)}, {repeat(s, up) if s else f'{up}{chr(39)}b0'}}}"
+        lines.append(f"wire [{width - 1}:0] shifted{stage} = {select} ? {moved} : {extend(term, width)};")
+        span = (-(1 << (width - 1)), (1 << (width - 1)) - 1)
+        term = Term(f"shifted{stage}", span, span, s)
+    return term, lines if array.most_passes > 1 else []
+
+
+def finish(array: Array, term: Term) -> list[str]:
+    """Return Verilog that shifts a partial sum to its pass and adds it to the sum so far."""
+    bits = array.accumulator_bits
+    term, lines = shift(array, term)
     lines += ["", f"wire [{bits - 1}:0] kept = x_first ? {bits}'d0 : x_sum;"]
-    if not s:
-        return [*lines, f"assign y_sum = kept + {addend};"]
-    return [*lines, f"wire [{bits}:0] next = {{kept, {s}}} + {{{addend}, {s}}};", f"assign y_sum = next[{bits}:1];"]
+    return [*lines, *signed_sum.accumulate(term, "kept", bits), "assign y_sum = next;"]
 
 
-def cell(array: Array, kind: str, what: str, body: list[str], numbers: str, parts: tuple[Cell, ...] = ()) -> Cell:
+def cell(array: Array, kind: str, what: str, body: list[str], parts: tuple[Cell, ...] = ()) -> Cell:
     """Return the processing element of an array with a body."""
-    inside = parameters(array)
-    ports = channels(array)
+    inside, ports, numbers = parameters(array), channels(array), formats(array)
     name = f"{family(array)}_pe_{suffix(inside)}"
-    source = module(
-        name, what, inside, ports, "\n".join(f"    {x}" if x else "" for x in body), numbers=numbers, clocked=False
-    )
     return Cell(
         name=name,
         kind=kind,
         parameters=inside,
-        source=source,
+        source=module(name, what, inside, ports, indented(body), numbers=numbers, clocked=False),
         channels=ports,
         golden=lambda beats: evaluate(array, beats),
-        stimulus=lambda rng, count: stimuli.element(array, rng, count),
-        coverage=lambda beats: stimuli.element_bins(array, beats),
+        stimulus=lambda rng, count: element_stimuli.stimulus(array, rng, count),
+        coverage=lambda beats: element_stimuli.coverage(array, beats),
         numbers=numbers,
         parts=parts,
         clocked=False,
-        operations=array.k * array.digit_bits / array.serial_weight_bits,
+        operations=array.k,
     )
+
+
+def formats(array: Array) -> str:
+    """Return the number formats of an array in one line."""
+    if array.looks_up:
+        low, high = golden.entry_range(array)
+        rows = f"INT{operands.entry_bits(array)} table entries {low} … {high}"
+    else:
+        rows = f"INT{array.activation_bits} activations"
+    if array.datapath == "mac":
+        rows += f", unsigned {array.multiplier_weight_bits}-bit weight digits"
+    return f"{rows}; {array.accumulator_bits}-bit sums, two's complement, modulo 2^{array.accumulator_bits}"
 
 
 def evaluate(array: Array, beats: Beats) -> Beats:
@@ -100,6 +122,6 @@ def evaluate(array: Array, beats: Beats) -> Beats:
     rows = operands.unpack_rows(array, x[operands.row_field(array, 1).name])[:, 0]
     columns = operands.unpack_columns(array, x["codes"])[:, 0]
     position = x["position"][:, 0] if "position" in x else 0
-    added = golden.beat(array, rows, columns, position)
     kept = np.where(x["first"][:, 0] == 1, 0, x["sum"][:, 0])
-    return {"y": {"sum": golden.wrap(kept + added, array.accumulator_bits)[:, None]}}
+    total = kept + golden.beat(array, rows, columns, position)
+    return {"y": {"sum": golden.wrap(total, array.accumulator_bits)[:, None]}}

@@ -9,7 +9,7 @@ second one's weight are filled with copies of s, so that s at the lowest place c
 One pending s is left over; the accumulator's adder takes it in the same way. So k terms cost k adders in all, the
 accumulator's included, and no more.
 
-An adder with carry c is written ``{a, c} + {b, c}``, one bit wider, whose lowest bit is dropped: synthesis sees one
+An adder with carry c is written ``{a, c} + {b, c}``, one bit wider, whose lowest bit is not used: synthesis sees one
 adder.
 """
 
@@ -44,6 +44,11 @@ class Term:
         return signed_bits(*self.wire)
 
 
+def plain(name: str, low: int, high: int, weight: int = 0) -> Term:
+    """Return the term of a wire that holds low … high."""
+    return Term(name, (low, high), (low, high), "", weight)
+
+
 def negatable(name: str, low: int, high: int, sign: str, weight: int = 0) -> Term:
     """Return the term of a wire that holds v ^ {sign} for v in low … high."""
     wire = (min(low, -high - 1), max(high, -low - 1))
@@ -62,9 +67,21 @@ def add(first: Term, second: Term, name: str) -> tuple[Term, list[str]]:
         b = f"{{{b}, {up}'b0}}" if up else b
         return total, [f"wire [{width - 1}:0] {name} = {a} + {b};"]
     return total, [
-        f"wire [{width}:0] {name}_c = {{{a}, {s}}} + {{{b}, {repeat(s, up + 1)}}};",
-        f"wire [{width - 1}:0] {name} = {name}_c[{width}:1];",
+        f"wire [{width - 1}:0] {name};",
+        f"wire {name}_unused;",
+        f"assign {{{name}, {name}_unused}} = {{{a}, {s}}} + {{{b}, {repeat(s, up + 1)}}};",
     ]
+
+
+def tree(terms: list[Term], prefix: str) -> tuple[Term, list[str]]:
+    """Return the sum of terms, ordered by weight, by a balanced tree of adders, and its Verilog."""
+    if len(terms) == 1:
+        return terms[0], []
+    half = (len(terms) + 1) // 2
+    left, lines_left = tree(terms[:half], prefix + "l")
+    right, lines_right = tree(terms[half:], prefix + "h")
+    total, lines = add(left, right, prefix)
+    return total, lines_left + lines_right + lines
 
 
 def repeat(wire: str, times: int) -> str:
@@ -77,15 +94,41 @@ def extend(term: Term, width: int) -> str:
     more = width - term.bits
     if more <= 0:
         return term.name if not more else f"{term.name}[{width - 1}:0]"
-    return f"{{{repeat(f'{term.name}[{term.bits - 1}]', more)}, {term.name}}}"
+    return f"{{{repeat(f'{term.name}[{term.bits - 1}]' if term.bits > 1 else term.name, more)}, {term.name}}}"
 
 
-def tree(terms: list[Term], prefix: str) -> tuple[Term, list[str]]:
-    """Return the sum of terms, ordered by weight, by a balanced tree of adders, and its Verilog."""
-    if len(terms) == 1:
-        return terms[0], []
-    half = (len(terms) + 1) // 2
-    left, lines_left = tree(terms[:half], prefix + "l")
-    right, lines_right = tree(terms[half:], prefix + "h")
-    total, lines = add(left, right, prefix)
-    return total, lines_left + lines_right + lines
+def accumulate(term: Term, total: str, bits: int) -> list[str]:
+    """Return Verilog of ``next``, the wire ``total`` of some bits plus a term and its pending one, modulo 2^bits.
+
+    Bits of the total above the term only count: up by one if a carry meets a plus sign, down by one if a minus sign
+    meets no carry. Counting down is counting up between two inversions, so that this part is a chain of
+    AND gates instead of an adder (6 % of a lookup array's area, Nangate 45 nm).
+    """
+    s, low = term.pending, min(term.bits, bits)
+    if bits - low < 2:
+        added = extend(term, bits)
+        if not s:
+            return [f"wire [{bits - 1}:0] next = {total} + {added};"]
+        return [
+            f"wire [{bits - 1}:0] next;",
+            "wire next_unused;",
+            f"assign {{next, next_unused}} = {{{total}, {s}}} + {{{added}, {s}}};",
+        ]
+    high = bits - low
+    a, b = f"{total}[{low - 1}:0]", term.name
+    if s:
+        lines = [
+            f"wire [{low}:0] low;",
+            "wire low_unused;",
+            f"assign {{low, low_unused}} = {{1'b0, {a}, {s}}} + {{1'b0, {b}, {s}}};",
+        ]
+    else:
+        lines = [f"wire [{low}:0] low = {{1'b0, {a}}} + {{1'b0, {b}}};"]
+    minus = f"{term.name}[{low - 1}]" if low > 1 else term.name
+    return [
+        *lines,
+        f"wire minus = {minus};",
+        f"wire count = low[{low}] ^ minus;  // up if plus, down if minus",
+        f"wire [{high - 1}:0] counted = ({total}[{bits - 1}:{low}] ^ {{{high}{{minus}}}}) + {{{high - 1}'d0, count}};",
+        f"wire [{bits - 1}:0] next = {{counted ^ {{{high}{{minus}}}}, low[{low - 1}:0]}};",
+    ]

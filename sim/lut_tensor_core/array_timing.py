@@ -19,6 +19,9 @@ each one edge after it was accepted; a step then takes max(P, ⌈m/t⌉) edges, 
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
+
 from lutscape.hw.machines.lut_tensor_core import Array
 
 STAGES = 2
@@ -28,6 +31,17 @@ STAGES = 2
 def passes(array: Array, weight_bits: int) -> int:
     """Return P, the beats of one step for weights of some bits."""
     return -(-weight_bits // array.digit_bits)
+
+
+def step_edges(passes_of_steps: npt.NDArray[np.int64], build: int = 0) -> npt.NDArray[np.int64]:
+    """Return the edge on which the first weight beat of each step is accepted; tiles of any width follow each other.
+
+    Args:
+        passes_of_steps: P of every step.
+        build: ⌈m/t⌉ of a unit; 0: an array alone.
+    """
+    taken = np.maximum(passes_of_steps, build)
+    return build + np.cumsum(taken) - taken
 
 
 def tile_cycles(array: Array, steps: int, weight_bits: int) -> int:

@@ -5,6 +5,11 @@ zero activations to S = ⌈K/k⌉ steps of k. Result D (M, N): sums as the accum
 2^accumulator_bits. The value of a code and the datapaths are defined in
 :class:`lutscape.hw.machines.lut_tensor_core.Array`.
 
+Whole passes. A ±1 plane cannot be left out, it has no zero. If ``planes_per_cycle`` does not divide W, codes of the
+±1 datapaths are recoded offline to W' bits of whole passes: q + 2^(W'-1) - 2^(W-1). All its planes from W-1 on hold
+the old top bit, inverted except in plane W'-1; their lookups x, -x … -x add up to x 2^(W-1), because a table and its
+roundings are odd: the sums stay the same, bit for bit.
+
 Table lookup (arXiv 2408.06003, sec. 3.1). A group of k weight bits w_{k-1} … w_0 of one plane selects a sum of k
 activations. With ±1 planes the table is odd (eq. 4: LUT[w] = -LUT[~w]), so half of it is stored:
 
@@ -34,6 +39,19 @@ Ints = npt.NDArray[np.int64]
 def code_values(array: Array, codes: Ints, weight_bits: int) -> Ints:
     """Return what weight codes stand for in an array: odd integers (lut, add) or the codes themselves."""
     return 2 * codes - ((1 << weight_bits) - 1) if array.symmetric else codes
+
+
+def planes_added(array: Array, weight_bits: int) -> int:
+    """Return W', the bit planes that the array adds for weights of W bits: those of whole passes if planes are ±1."""
+    if not array.symmetric:
+        return weight_bits
+    return -(-weight_bits // array.planes_per_cycle) * array.planes_per_cycle
+
+
+def widen(array: Array, codes: Ints, weight_bits: int) -> Ints:
+    """Return codes of :func:`planes_added` bits that add up to the same sums."""
+    wide = planes_added(array, weight_bits)
+    return codes + (1 << wide >> 1) - (1 << weight_bits >> 1)
 
 
 def bit_planes(codes: Ints, weight_bits: int) -> Ints:
@@ -100,8 +118,8 @@ def entry_range(array: Array) -> tuple[int, int]:
     if array.largest_shift:
         limit = (1 << (array.table_bits - 1)) - 1
         return -limit, limit
-    low = -(array.k << (array.activation_bits - 1))
-    return low, -low if array.datapath == "lut" else -low - array.k
+    greatest = array.k << (array.activation_bits - 1)  # of k activations -2^(activation_bits-1)
+    return (1 - greatest, greatest) if array.datapath == "lut" else (-greatest, greatest - array.k)
 
 
 def beat(array: Array, operands: Ints, codes: Ints, position: Ints | int = 0) -> Ints:

@@ -13,6 +13,7 @@ A configuration with lines missing makes it divide by zero, so every line is alw
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -221,7 +222,8 @@ def ask(question: Question, install: Install, seconds: float = RUN_SECONDS) -> A
         temporary.write_text(json.dumps(asdict(answer)))
         os.replace(temporary, kept)
     except OSError:  # an answer that cannot be kept is still an answer
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return answer
 
 

@@ -26,7 +26,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from lutscape.hw import technology
-from lutscape.hw.errors import UserError
 from lutscape.hw.memories import cacti
 from lutscape.hw.memories.grid import bracket
 from lutscape.hw.technology import Technology
@@ -74,12 +73,7 @@ def delay_scale(node: Technology) -> float:
     axis = sorted(DELAY_COEFFICIENTS)
     i, t = bracket(axis, min(max(node.node_nm, axis[0]), axis[-1]))
     low, high = (_delay(n, node.supply_v) for n in (axis[i], axis[i + 1]))
-    scale = (1 - t) * low + t * high
-    if scale <= 0:
-        raise UserError(
-            f"supply_v = {node.supply_v}: no delay factor of Stillmaker and Baas 2017 at {node.node_nm:g} nm"
-        )
-    return scale
+    return (1 - t) * low + t * high
 
 
 def _delay(node_nm: float, volts: float) -> float:

@@ -1,4 +1,4 @@
-"""Static timing of a mapped netlist: NLDM delays and transitions, rise and fall apart, setup, clock to output.
+"""Static timing of a mapped netlist: NLDM delays and transitions, rise and fall apart, setup, recovery, clock to Q.
 
 The latest arrival and the slowest transition of each net edge are carried forward through the cells in topological
 order (graph-based analysis). Delay and output transition of a timing arc are bilinear in input transition and load;
@@ -33,6 +33,7 @@ RISE, FALL = 0, 1
 EDGES = ("rise", "fall")
 # Input edges (bit 0 rise, bit 1 fall) that make the output (rise, fall).
 CAUSES = {"positive_unate": (1, 2), "negative_unate": (2, 1), "non_unate": (3, 3)}
+CHECKS = ("setup_rising", "setup_falling", "recovery_rising", "recovery_falling")
 COMBINATIONAL = ("combinational", "combinational_rise", "combinational_fall")
 
 
@@ -61,7 +62,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where paths end: a register's data pin, or an output port (``setup_ps`` is then the output delay)."""
+    """Where paths end: a register's data pin (setup) or clear or preset pin (recovery), or an output port.
+
+    ``setup_ps`` is the time needed before the clock edge; of a port, the output delay.
+    """
 
     instance: str
     pin: str
@@ -169,8 +173,8 @@ def timing(
         period_ps: clock period; without registers, the time allowed from input to output.
         driving_cell: cell in front of each input port but the clock; None for ideal inputs (zero transition).
         load_ff: on each output port.
-        input_delay_ps: arrival at the input ports.
-        output_delay_ps: time that the outputs need before the clock edge.
+        input_delay_ps: arrival at the input ports, after the clock edge that the registers use.
+        output_delay_ps: time that the outputs need before that edge.
         clock: name of the clock port.
 
     Raises:
@@ -321,7 +325,7 @@ def _endpoints(
         name: [
             (a.pin, [tables.add(t) for t in a.constraint])
             for a in cell.arcs
-            if a.kind in ("setup_rising", "setup_falling") and cell.register is not None
+            if a.kind in CHECKS and cell.register is not None
         ]
         for name, cell in linked.cells.items()
     }

@@ -92,10 +92,15 @@ def power(
     parsed = netlists.parse(netlist, top)
     timing = sta.timing(parsed, library, period_ps, driving_cell, load_ff, clock=clock)
     report = room.power(parsed, library, activity, period_ps, timing, duty=duty, states=states)
+    totals = {
+        name: room.power(parsed, library, activity, period_ps, timing, duty=duty, states=name).total_w
+        for name in room.STATES
+    }
     if as_json:
-        click.echo(json.dumps(_document(timing, report), indent=1))
+        click.echo(json.dumps({**_document(timing, report), "states": states, "total_by_states_w": totals}, indent=1))
         return
     _print(timing, report)
+    click.echo("total by convention of states: " + ", ".join(f"{name} {w:.4e} W" for name, w in totals.items()))
 
 
 def _document(timing: TimingReport, report: PowerReport) -> dict[str, Any]:

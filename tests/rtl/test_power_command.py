@@ -46,6 +46,11 @@ def test_json(unit: Path, tmp_path: Path) -> None:
     assert found["min_period_ps"] == pytest.approx(70.0)
     assert {"internal_w", "switching_w", "leakage_w", "total_w"} <= set(found)
     assert found["total_w"] == pytest.approx(found["internal_w"] + found["switching_w"] + found["leakage_w"])
+    # DFFR states its clock energy whatever Q is: both conventions agree.
+    assert found["states"] == "independent"
+    assert found["total_by_states_w"] == pytest.approx(
+        {"independent": found["total_w"], "consistent": found["total_w"]}
+    )
     assert (found["cells"], found["registers"], found["area_um2"]) == (2, 1, 6.0)
     assert [s["instance"] for s in found["critical_path"]] == ["r", "q"]
 
@@ -66,6 +71,7 @@ def test_table(unit: Path, tmp_path: Path) -> None:
     assert "unit: 2 cells (1 registers), 6 µm², tiny, 2 V" in out
     assert "worst slack 140.00 ps at 200 ps, shortest period 60.00 ps (ideal clock, no wires)" in out
     assert "0.2 toggles a cycle on every net" in out
+    assert "total by convention of states: independent " in out
     assert all(group in out for group in ("sequential", "combinational", "total"))
 
 

@@ -97,7 +97,9 @@ def test_clock_through_an_inverter_and_clear(tiny: Library) -> None:
     assert r.linked.edge == "falling"
     # The clock is ideal, its inverter too; the clear arc (500 ps) is left out.
     assert r.arrival_ps[n.nets.index("q")] == pytest.approx([50.0, 60.0])
-    assert {e.instance for e in r.endpoints} == {"r", "q"}
+    ends = {(e.instance, e.pin): (e.edge, e.setup_ps, e.slack_ps) for e in r.endpoints}
+    assert set(ends) == {("r", "D"), ("r", "RN"), ("q", "")}
+    assert ends["r", "RN"] == ("rise", pytest.approx(40.0), pytest.approx(60.0))  # recovery
 
 
 tables = st.tuples(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**32 - 1))

@@ -149,7 +149,7 @@ def _computed_once(cell: Cell, seed: int, vectors: int) -> Cell:
 def _fate(cell: Cell, mutant: Mutant, seed: int, vectors: int, limit: float) -> str:
     """Return what the bench sees first in a mutant, or nothing."""
     try:
-        run = verify(cell, source=mutant.source, seed=seed, vectors=vectors, timeout_s=limit, keep=1)
+        run = verify(cell, source=mutant.source, seed=seed, vectors=vectors, timeout_s=limit, keep=1, processes=1)
     except DoesNotCompile:
         raise
     except BenchTimedOut:

@@ -147,18 +147,17 @@ def _output(command: Sequence[str]) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def build(simulator: Simulator, sources: Sequence[Path], top: str, folder: Path, timeout_s: float) -> Runner:
-    """Compile Verilog; return the runner that :func:`run` starts.
+def build(simulator: Simulator, sources: Sequence[Path], top: str, folder: Path, timeout_s: float) -> None:
+    """Compile Verilog into ``folder/build``; the compiler's output goes to ``folder/build.log``.
 
     Raises:
         DoesNotCompile: file, line and the compiler's words; or the compiler timed out.
     """
-    runner = _runner(simulator, timeout_s)
     log = folder / "build.log"
     shutil.rmtree(folder / "build", ignore_errors=True)  # precompiled headers of an older run may not fit
     arguments = ["-Wno-fatal", "-Wno-lint", "--x-assign", "unique", "--x-initial", "unique", "-no-public-flat-rw"]
     try:
-        runner.build(
+        _runner(simulator, timeout_s).build(
             sources=list(sources),
             hdl_toplevel=top,
             build_dir=folder / "build",
@@ -172,28 +171,36 @@ def build(simulator: Simulator, sources: Sequence[Path], top: str, folder: Path,
         raise DoesNotCompile(text) from None
     except Failed:
         raise DoesNotCompile(_first_error(log, simulator)) from None
-    return runner
 
 
-def run(runner: Runner, module: str, top: str, folder: Path, environment: Mapping[str, str], seed: int) -> None:
-    """Run a bench module on what :func:`build` compiled; its output goes to ``run.log``.
+def run(
+    simulator: Simulator,
+    module: str,
+    top: str,
+    built: Path,
+    folder: Path,
+    environment: Mapping[str, str],
+    seed: int,
+    timeout_s: float,
+) -> None:
+    """Run a bench module on what :func:`build` compiled in ``built``; output goes to ``folder/run.log``.
 
     Raises:
         TimedOut: the simulator was killed.
         Failed: it ended with an error code before the bench was done.
     """
-    verilator = type(runner).__mro__[1].__name__ == "Verilator"
+    wake = [f"+verilator+seed+{seed % (1 << 31) or 1}", "+verilator+rand+reset+2"]
     try:
-        runner.test(
+        _runner(simulator, timeout_s).test(
             test_module=module,
             hdl_toplevel=top,
             hdl_toplevel_lang="verilog",
-            build_dir=folder / "build",
+            build_dir=built / "build",
             test_dir=folder,
             results_xml=str(folder / "results.xml"),
             extra_env=environment,
             seed=seed,
-            plusargs=[f"+verilator+seed+{seed % (1 << 31) or 1}", "+verilator+rand+reset+2"] if verilator else [],
+            plusargs=wake if simulator.name == "verilator" else [],
             log_file=folder / "run.log",
         )
     except SystemExit:

@@ -10,6 +10,7 @@ import json
 import tempfile
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from lutscape.rtl.liberty import Library
 
 TIMEOUT_S = 600.0
+SLOW_BITS = 256  # of all ports: from here on, two simulators share the phases
 KEEP = 20  # mismatches after which a run ends
 PLAN_VARIABLE = "LUTSCAPE_BENCH"  # as in lutscape.rtl.bench, which only a simulator can import
 
@@ -45,6 +47,7 @@ def verify(
     workdir: str | Path | None = None,
     timeout_s: float = TIMEOUT_S,
     keep: int = KEEP,
+    processes: int | None = None,
 ) -> Verification:
     """Run a cell against its models.
 
@@ -61,6 +64,8 @@ def verify(
         workdir: where sources, logs and the report stay; by default they are removed.
         timeout_s: limit of build and run together, seconds.
         keep: mismatching beats after which the run ends.
+        processes: simulators at a time (1 or 2: the phase with stalls beside the others); by default 2 for cells
+            that are slow to simulate.
 
     Raises:
         UserError: simulator not installed, Verilog that does not compile, time-out, netlist without library.
@@ -77,11 +82,17 @@ def verify(
     with ExitStack() as stack:
         folder = _folder(workdir, stack)
         sources = _sources(cell, folder, source, netlist, library)
-        plan = _plan(cell, folder, inputs, expected, schedule, seed, stalls, netlist is not None, simulator, keep)
         build_started = time.monotonic()
-        runner = simulators.build(found, sources, harness.TOP, folder, timeout_s)
+        simulators.build(found, sources, harness.TOP, folder, timeout_s)
         build_seconds = time.monotonic() - build_started
-        report = _run(cell, runner, folder, plan, seed, timeout_s)
+        if processes is None:
+            processes = 2 if sum(harness.bits(c) for c in cell.channels) >= SLOW_BITS else 1
+        groups = _phases(cell, stalls, processes)
+        common = _plan(cell, folder, inputs, expected, schedule, seed, netlist is not None, simulator, keep)
+        left = timeout_s - build_seconds
+        with ThreadPoolExecutor(len(groups)) as pool:
+            runs = [pool.submit(_run, cell, found, folder, common, g, seed, left, timeout_s) for g in groups]
+        report = _merged([r.result() for r in runs])
         phases = report["phases"]
         first = phases[next(iter(phases))]
         coverage = cell.coverage(inputs) if outcome.all_driven(inputs, phases) else {}
@@ -163,6 +174,13 @@ def _sources(
     return [folder / name for name in files]
 
 
+def _phases(cell: Cell, stalls: bool, processes: int) -> list[list[str]]:
+    """Return the phases that each simulator runs."""
+    if not cell.clocked or not stalls:
+        return [["full rate"]]
+    return [["full rate", "stalls", "reset"]] if processes == 1 else [["full rate", "reset"], ["stalls"]]
+
+
 def _plan(
     cell: Cell,
     folder: Path,
@@ -170,12 +188,11 @@ def _plan(
     expected: Beats,
     schedule: Mapping[str, npt.NDArray[np.int64]],
     seed: int,
-    stalls: bool,
     gates: bool,
     simulator: str,
     keep: int,
-) -> Path:
-    """Write what the bench needs; return the plan's path."""
+) -> dict[str, Any]:
+    """Write the beats; return what the bench needs to know about them."""
     packed, channels, offset = [], [], 0
     for i, channel in enumerate(harness.ordered(cell)):
         beats = (inputs if channel.direction == "in" else expected)[channel.name]
@@ -195,32 +212,39 @@ def _plan(
     (folder / "beats.bin").write_bytes(b"".join(packed))
     edges = np.concatenate([np.sort(np.asarray(v)) for v in schedule.values()] or [np.zeros(1, np.int64)])
     widest = int(np.diff(edges, prepend=0).max(initial=0))
-    plan = {
+    return {
         "clocked": cell.clocked,
         "channels": channels,
         "beats": str(folder / "beats.bin"),
-        "report": str(folder / "report.json"),
         "seed": seed,
-        "phases": ["full rate", "stalls", "reset"] if stalls else ["full rate"],
         "idle": "x" if simulator == "icarus" and not gates else "random",
         "drain": 8 + cell.latency + cell.interval,
         "patience": 400 + 8 * (cell.latency + cell.interval + widest),
         "flight": max(8, min(int(edges.max(initial=0)) + cell.latency, 64 + 4 * (cell.latency + cell.interval))),
         "keep": keep,
     }
-    (folder / "plan.json").write_text(json.dumps(plan))
-    return folder / "plan.json"
 
 
-def _run(cell: Cell, runner: Any, folder: Path, plan: Path, seed: int, timeout_s: float) -> dict[str, Any]:
-    """Run the bench; return its report."""
-
-    report_file = folder / "report.json"
+def _run(
+    cell: Cell,
+    simulator: simulators.Simulator,
+    folder: Path,
+    plan: dict[str, Any],
+    phases: list[str],
+    seed: int,
+    left_s: float,
+    timeout_s: float,
+) -> dict[str, Any]:
+    """Run some phases of the bench in a folder of their own; return its report."""
+    place = folder / "-".join(phases).replace(" ", "-")
+    place.mkdir(exist_ok=True)
+    report_file = place / "report.json"
     report_file.unlink(missing_ok=True)
+    (place / "plan.json").write_text(json.dumps(plan | {"phases": phases, "report": str(report_file)}))
     # The second one keeps cocotb from setting up pytest's rewriting of assertions: half of a short run's time.
-    environment = {PLAN_VARIABLE: str(plan), "COCOTB_REWRITE_ASSERTION_FILES": ""}
+    environment = {PLAN_VARIABLE: str(place / "plan.json"), "COCOTB_REWRITE_ASSERTION_FILES": ""}
     try:
-        simulators.run(runner, "lutscape.rtl.bench", harness.TOP, folder, environment, seed)
+        simulators.run(simulator, "lutscape.rtl.bench", harness.TOP, folder, place, environment, seed, left_s)
     except simulators.TimedOut:
         where = json.loads(report_file.read_text())["where"] if report_file.is_file() else "before the bench started"
         text = f"{cell.name}: the bench was stopped after {timeout_s:g} s: {where}"
@@ -229,7 +253,18 @@ def _run(cell: Cell, runner: Any, folder: Path, plan: Path, seed: int, timeout_s
         pass
     report: dict[str, Any] = json.loads(report_file.read_text()) if report_file.is_file() else {"state": "absent"}
     if report["state"] != "done":
-        log = (folder / "run.log").read_text(errors="replace").splitlines()
+        log = (place / "run.log").read_text(errors="replace").splitlines()
         last = next((line.strip() for line in reversed(log) if line.strip()), "no output")
         raise UserError(f"{cell.name}: the simulator ended before the bench was done: {last}")
     return report
+
+
+def _merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return one report of several."""
+    names = ["vectors", "full rate", "stalls", "reset"]
+    phases = {k: v for r in reports for k, v in r["phases"].items()}
+    return {
+        "phases": dict(sorted(phases.items(), key=lambda item: names.index(item[0]))),
+        "mismatches": [m for r in reports for m in r["mismatches"]],
+        "violations": [v for r in reports for v in r["violations"]],
+    }

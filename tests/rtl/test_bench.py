@@ -92,6 +92,15 @@ def test_stalls_happen_on_both_sides() -> None:
     assert min(stalls["refused"]["x"], stalls["gaps"]["x"], stalls["held"]["s"]) > 30
 
 
+def test_two_simulators_see_what_one_sees() -> None:
+    one, two = (verify(pairs(), vectors=200, processes=n) for n in (1, 2))
+    assert list(two.cycles) == ["full rate", "stalls", "reset"]
+    assert two.cycles["full rate"] == one.cycles["full rate"]
+    assert two.passed
+    wrong = verify(altered(pairs(), "if (s_valid && s_ready)", "if (s_valid)"), vectors=200, processes=2)
+    assert sorted(v.split(" (")[-1] for v in wrong.violations) == ["reset)", "stalls)"]
+
+
 def test_every_input_of_a_small_cell() -> None:
     beats = exhaustive(xor_cell())
     assert len(set(zip(beats["x"]["a"][:, 0].tolist(), beats["x"]["b"][:, 0].tolist(), strict=True))) == 256

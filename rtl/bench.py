@@ -241,8 +241,10 @@ class Traffic:
                 driver.data.value = self.random.getrandbits(driver.beats.bits) if noisy else 0
             await RisingEdge(self.dut.clk)
         self.dut.rst.value = 0
-        for channel in (*self.drivers, *self.monitors):
-            channel.restart()
+        for driver in self.drivers:
+            driver.restart()
+        for monitor in self.monitors:
+            monitor.restart()
         self.wants, self.cycle = -1, 0
 
     async def run(self, phase: str, stalls: bool, edges: int | None = None) -> None:

@@ -33,7 +33,8 @@ def ordered(cell: Cell) -> tuple[Channel, ...]:
 def wrapper(cell: Cell) -> str:
     """Return the Verilog of the harness around a cell."""
     inputs, outputs = cell.inputs, cell.outputs
-    ports, pins, nets = [], [], []
+    ports: list[str] = []
+    pins: list[str] = []
     public = "/*verilator public_flat_rw*/"
     if cell.clocked:
         wide = len(inputs) + len(outputs) - 1
@@ -50,8 +51,8 @@ def wrapper(cell: Cell) -> str:
         for field in channel.fields:
             pins.append(f".{channel.signal(field.name)}(c{i}[{low + field.bits - 1}:{low}])")
             low += field.bits
-    body = [*nets, f"  {cell.name} cell_under_test (\n    " + ",\n    ".join(pins) + "\n  );"]
-    return f"module {TOP} (\n  " + ",\n  ".join(ports) + "\n);\n" + "\n".join(body) + "\nendmodule\n"
+    instance = f"  {cell.name} cell_under_test (\n    " + ",\n    ".join(pins) + "\n  );\n"
+    return f"module {TOP} (\n  " + ",\n  ".join(ports) + "\n);\n" + instance + "endmodule\n"
 
 
 def pack(cell: Cell, channel: Channel, fields: dict[str, npt.NDArray[np.int64]]) -> bytes:

@@ -227,12 +227,12 @@ def _runner(simulator: Simulator, timeout_s: float) -> Runner:
     logging.getLogger("Icarus").propagate = logging.getLogger("Verilator").propagate = False
     deadline = time.monotonic() + timeout_s
 
-    def execute(self: Any, commands: Sequence[list[str]], cwd: Any, stdout: Any = None) -> None:
+    def execute(self: Any, cmds: Sequence[list[str]], cwd: Any, stdout: Any = None) -> None:
         environment = dict(self.env)
         if shutil.which("ccache"):
             environment.setdefault("OBJCACHE", "ccache")
         environment["MAKEFLAGS"] = f"{environment.get('MAKEFLAGS', '')} -- {MAKE_VARIABLES}"
-        for command in commands:
+        for command in cmds:
             process = subprocess.Popen(
                 command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
             )
@@ -248,10 +248,10 @@ def _runner(simulator: Simulator, timeout_s: float) -> Runner:
                 raise Failed(code)
 
     class TimedIcarus(Icarus):
-        _execute_cmds = execute
+        _execute_cmds = execute  # type: ignore[assignment]
 
     class TimedVerilator(Verilator):
-        _execute_cmds = execute
+        _execute_cmds = execute  # type: ignore[assignment]
 
         def _simulator_in_path_build_only(self) -> None:
             self.executable = str(simulator.program)

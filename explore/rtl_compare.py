@@ -16,7 +16,8 @@ from typing import Any
 from lutscape.explore import store
 from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_tensor_core import Array
-from lutscape.rtl import catalogue, measure, streams
+from lutscape.rtl import measure, streams
+from lutscape.rtl.cells.unit import unit
 
 Say = Callable[[str], None]
 WEIGHT_BITS = (1, 2, 3, 4)
@@ -111,7 +112,7 @@ def compare(libraries: Sequence[Library], operands: str, say: Say) -> dict[str, 
 
 def _measured(name: str, bits: int, library: Library, operands: streams.Operands, say: Say) -> dict[str, Any]:
     array = design(name, bits)
-    cell = catalogue.unit(array, builders(array)) if array.looks_up else catalogue.array(array)
+    cell = unit(array, builders(array))
     say(f"{library.name}, W{bits}, {name}")
     done = measure.measure(
         cell, measure.unit_beats(array, cell, operands), float(array.m * array.n * measure.DEPTH), operands.source,

@@ -15,8 +15,9 @@ from lutscape.hw.errors import UserError
 from lutscape.hw.machines.fused_dot import FusedDotSpec
 from lutscape.hw.machines.lut_tensor_core import Array, LutTensorCoreSpec
 from lutscape.hw.spec import Spec
-from lutscape.rtl import catalogue, liberty, measure, power, streams, synth, verify, waves
+from lutscape.rtl import catalogue, liberty, measure, power, simulators, streams, synth, verify, waves
 from lutscape.rtl import cell as cells
+from lutscape.rtl.cells.unit import unit as unit_cell
 
 Say = Callable[[str], None]
 ACTIVITIES = (0.05, 0.1, 0.2, 0.3, 0.5)
@@ -77,7 +78,7 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
     proofs = []
     for cell in found:
         say(f"{cell.name}: verify")
-        simulator = verify.choose_simulator(cell)
+        simulator = simulators.suited(cell)
         proofs.append(verify.verify(cell, vectors=options.vectors, seed=options.seed, simulator=simulator))
     work = _work(spec, top, options)
     unit = measure.measure(
@@ -107,7 +108,7 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
     if isinstance(spec, LutTensorCoreSpec) and spec.array.datapath != "mac":
         say("baseline: multipliers of equal throughput")
         array = baseline(spec.array, work.weight_bits)
-        other = catalogue.array(array)
+        other = unit_cell(array)
         operands = _operands(options, work.weight_bits)
         beats = measure.unit_beats(array, other, operands)
         against = measure.measure(

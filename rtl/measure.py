@@ -96,6 +96,7 @@ def unit_beats(
     Tables of a stream share the least shift that clamps none of them.
     """
     from lutscape.rtl.cells import operands as travel
+    from lutscape.rtl.cells.unit import activation_beats
 
     beats = []
     for activations, codes in streams.windows(operands, array.m, array.n, depth, count, seed):
@@ -103,8 +104,11 @@ def unit_beats(
         if array.looks_up and array.largest_shift:
             shift = int(golden.smallest_shift(array, activations).max())
         tile = (activations, codes, operands.weight_bits, shift)
-        inputs = {c.name for c in cell.inputs}
-        beats.append(travel.unit_tiles(array, cell, [tile]) if "x" in inputs else travel.tiles(array, [tile]))
+        one = travel.tiles(array, [tile])
+        if any(c.name == "x" for c in cell.inputs):
+            per_cycle = int(cell.parameters["tables_per_cycle"])
+            one = {"x": activation_beats(array, per_cycle, [tile]), "w": one["w"]}
+        beats.append(one)
     return beats
 
 

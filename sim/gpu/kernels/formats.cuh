@@ -1,0 +1,125 @@
+// Packed weights and how a lane turns them into operands of the matrix instructions.
+//
+// A tile is 16 rows (outputs) by CHUNK columns (along K). Lane (g = lane / 4, t = lane % 4) of a warp holds, for
+// each step of 16 columns, the eight weights that mma.m16n8k16 and one warp of wgmma.m64nNk16 take from it:
+// registers a0..a3 = rows g, g + 8, g, g + 8 at columns 2t, 2t + 1 (a0, a1) and 2t + 8, 2t + 9 (a2, a3).
+// Tiles lie in memory as [block of 64 rows][chunk][tile of the block][lane][word], so that a block's chunk is one
+// contiguous piece.
+//
+// Unpacking places a code q in the mantissa of 1.0: v = 1 + q 2^-e, one LOP3 for two weights; then
+// v - (1 + z 2^-e) = (q - z) 2^-e exactly. The exponent e depends on where the bits of the step lie (its class).
+#pragma once
+#include "common.cuh"
+
+namespace lut {
+
+constexpr uint32_t ONE2 = 0x3C003C00;  // half2(1, 1)
+
+// 4 bits: nibble p of each half of word 2i (rows g: p = 1, 0; g + 8: p = 3, 2) and of word 2i + 1 (columns + 8).
+// Steps 2i take p = 1, 3 (class 0), steps 2i + 1 take p = 0, 2 (class 1).
+struct W4 {
+  static constexpr int CHUNK = 64, STEPS = 4, WORDS = 4, CLASSES = 2;
+  __host__ __device__ static constexpr int kind(int step) { return step & 1; }
+  __host__ __device__ static constexpr int exponent(int kind) { return kind ? 8 : 4; }
+  template <int STEP>
+  __device__ static void unpack(const uint32_t (&w)[WORDS], uint32_t (&a)[4]) {
+    constexpr uint32_t mask = STEP & 1 ? 0x003C003C : 0x03C003C0;
+    const uint32_t x = w[STEP & ~1], y = w[STEP | 1];
+    a[0] = mask_or<mask, ONE2>(x << 2);
+    a[1] = mask_or<mask, ONE2>(x >> 6);
+    a[2] = mask_or<mask, ONE2>(y << 2);
+    a[3] = mask_or<mask, ONE2>(y >> 6);
+  }
+};
+
+// 2 bits: fields f = 0..7 (bits 2f) of each half of word i serve steps 2i (f = 4, 6, 2, 0 for a0..a3) and 2i + 1
+// (f = 3, 5, 1, 7).
+struct W2 {
+  static constexpr int CHUNK = 64, STEPS = 4, WORDS = 2, CLASSES = 2;
+  __host__ __device__ static constexpr int kind(int step) { return step & 1; }
+  __host__ __device__ static constexpr int exponent(int kind) { return kind ? 4 : 2; }
+  template <int STEP>
+  __device__ static void unpack(const uint32_t (&w)[WORDS], uint32_t (&a)[4]) {
+    constexpr uint32_t mask = STEP & 1 ? 0x00C000C0 : 0x03000300;
+    const uint32_t x = w[STEP / 2];
+    a[0] = mask_or<mask, ONE2>(x);
+    a[1] = mask_or<mask, ONE2>(x >> 4);
+    a[2] = mask_or<mask, ONE2>(x << 4);
+    a[3] = mask_or<mask, ONE2>(STEP & 1 ? x >> 8 : x << 8);
+  }
+};
+
+// 1 bit: bit of each half for step s: 9 - s (a0), 5 - s (a1), 13 - s (a2), and 15, 14, 1, 0 (a3).
+struct W1 {
+  static constexpr int CHUNK = 64, STEPS = 4, WORDS = 1, CLASSES = 4;
+  __host__ __device__ static constexpr int kind(int step) { return step; }
+  __host__ __device__ static constexpr int exponent(int kind) { return kind + 1; }
+  template <int STEP>
+  __device__ static void unpack(const uint32_t (&w)[WORDS], uint32_t (&a)[4]) {
+    constexpr uint32_t mask = 0x02000200u >> STEP;
+    const uint32_t x = w[0];
+    a[0] = mask_or<mask, ONE2>(x);
+    a[1] = mask_or<mask, ONE2>(x << 4);
+    a[2] = mask_or<mask, ONE2>(x >> 4);
+    a[3] = mask_or<mask, ONE2>(STEP < 2 ? x >> 6 : x << 6);
+  }
+};
+
+// Ternary, five to a byte: byte = ceil(256 (81 d0 + 27 d1 + 9 d2 + 3 d3 + d4) / 243), digits d = q + 1. Times
+// three, the next digit appears above the byte, where the halves' mantissas have their top two bits. A step takes
+// digit register n = 4 step + r: bytes 2 (n / 5) .. of the pair (0, 2) or (1, 3) of a word.
+struct T5 {
+  static constexpr int CHUNK = 80, STEPS = 5, WORDS = 2, CLASSES = 1;
+  __host__ __device__ static constexpr int kind(int) { return 0; }
+  __host__ __device__ static constexpr int exponent(int) { return 2; }
+  // All 20 registers of a chunk: r[n] is a[n % 4] of step n / 4.
+  __device__ static void unpack_all(const uint32_t (&w)[WORDS], uint32_t (&r)[20]) {
+#pragma unroll
+    for (int pair = 0; pair < 4; ++pair) {
+      uint32_t v = (pair & 1 ? w[pair / 2] >> 8 : w[pair / 2]) & 0x00FF00FF;
+#pragma unroll
+      for (int i = 0; i < 5; ++i) {
+        v *= 3;
+        r[5 * pair + i] = mask_or<0x03000300, ONE2>(v);
+        v &= 0x00FF00FF;
+      }
+    }
+  }
+};
+
+// All steps of a chunk as v = 1 + q 2^-e.
+template <class F>
+__device__ inline void unpack_codes(const uint32_t (&w)[F::WORDS], uint32_t (&a)[F::STEPS][4]) {
+  if constexpr (F::STEPS == 5) {
+    F::unpack_all(w, reinterpret_cast<uint32_t(&)[20]>(a));
+  } else {
+    F::template unpack<0>(w, a[0]);
+    F::template unpack<1>(w, a[1]);
+    F::template unpack<2>(w, a[2]);
+    F::template unpack<3>(w, a[3]);
+  }
+}
+
+// All steps of a chunk as (q - z) 2^-e. offset[kind][row]: half2 of 1 + z 2^-e for rows g, g + 8.
+template <class F>
+__device__ inline void unpack_chunk(const uint32_t (&w)[F::WORDS], const half2 (&offset)[F::CLASSES][2],
+                                    uint32_t (&a)[F::STEPS][4]) {
+  unpack_codes<F>(w, a);
+#pragma unroll
+  for (int s = 0; s < F::STEPS; ++s)
+#pragma unroll
+    for (int r = 0; r < 4; ++r) a[s][r] = as_word(__hsub2(as_half2(a[s][r]), offset[F::kind(s)][r & 1]));
+}
+
+// offset of a zero point, as above
+template <class F>
+__device__ inline void offsets(half2 (&offset)[F::CLASSES][2], float zero_g, float zero_g8) {
+#pragma unroll
+  for (int c = 0; c < F::CLASSES; ++c) {
+    const float step = 1.0f / float(1 << F::exponent(c));
+    offset[c][0] = __float2half2_rn(1.0f + zero_g * step);
+    offset[c][1] = __float2half2_rn(1.0f + zero_g8 * step);
+  }
+}
+
+}  // namespace lut

@@ -21,7 +21,7 @@ class Unit(Part):
 
     products: int = Field(ge=1, le=64)
     """L: products per sum."""
-    fraction_bits: int = Field(ge=1, le=40)
+    fraction_bits: int = Field(ge=2, le=40)
     """F: fraction bits kept below the largest exponent."""
     input: Operand
     """Operand format of A and B."""

@@ -8,7 +8,8 @@ from lutscape.rtl.cell import Cell, Field
 from lutscape.rtl.cells import fused_dot_blocks as blocks
 from lutscape.rtl.cells.fused_dot_design import Design
 from lutscape.rtl.cells.fused_dot_multiply import Arrays, Coverage, Stimulus, front_fields
-from lutscape.rtl.cells.fused_dot_part import part
+from lutscape.rtl.cells.fused_dot_part import joined, part
+from lutscape.rtl.cells.text import slice_of
 
 
 def aligner(design: Design, integer: int, fraction: int) -> Cell:
@@ -32,7 +33,8 @@ def aligner(design: Design, integer: int, fraction: int) -> Cell:
         f"wire [{width - 1}:0] near = {pad} >> {low};",
     ]
     if w > shift:
-        lines.append(f"wire [{width - 1}:0] magnitude = near & {{{width}{{~|distance[{w - 1}:{shift}]}}}};")
+        far = f"|distance[{w - 1}:{shift}]" if w > shift + 1 else f"distance[{shift}]"
+        lines.append(f"wire [{width - 1}:0] magnitude = near & {{{width}{{~{far}}}}};")
     else:
         lines.append(f"wire [{width - 1}:0] magnitude = near;")
     lines.append(f"assign y_term = {{x_negative, magnitude ^ {{{width}{{x_negative}}}}}};")
@@ -92,8 +94,17 @@ def summation(terms: int, width: int, sum_bits: int) -> Cell:
         value = f"x_terms[{(i + 1) * width - 1}:{i * width}]"
         values.append(f"{{{{{sum_bits - width}{{{sign[i]}}}}}, {value}}}" if sum_bits > width else value)
     ones = [f"{{{sum_bits - 1}'d0, {s}}}" for s in sign]
-    lines = ["assign y_sum ="]
-    lines += [f"    {x}{' +' if i + 1 < 2 * terms else ';'}" for i, x in enumerate([*values, *ones])]
+    # Synthesis merges all of it into one carry-save sum; simulators evaluate the tree as written.
+    lines: list[str] = []
+    row, level = [*values, *ones], 0
+    while len(row) > 1:
+        level += 1
+        pairs = [f"{x} + {y}" for x, y in zip(row[::2], row[1::2], strict=False)]
+        odd = row[2 * len(pairs) :]
+        row = [f"sum{level}_{i}" for i in range(len(pairs))]
+        lines += [f"wire [{sum_bits - 1}:0] {name} = {value};" for name, value in zip(row, pairs, strict=True)]
+        row += odd
+    lines.append(f"assign y_sum = {row[0]};")
 
     def golden(x: Arrays) -> Arrays:
         return {"sum": x["terms"].sum(axis=1) + (x["terms"] < 0).sum(axis=1)}
@@ -104,8 +115,9 @@ def summation(terms: int, width: int, sum_bits: int) -> Cell:
         x = rng.integers(max(low, -bound), bound + 1, (count, terms))
         edge = rng.choice(np.array([0, -1, 1, bound, -bound]), (count, terms))
         one = np.repeat(rng.choice(np.array([bound, -bound]), (count, 1)), terms, axis=1)
-        kind = rng.integers(0, 4, (count, 1))
-        return {"terms": np.where(kind == 0, edge, np.where(kind == 1, one, x))}
+        zero = np.repeat(rng.choice(np.array([0, -1]), (count, 1)), terms, axis=1)  # of both signs
+        kind = np.arange(count)[:, None] % 8
+        return {"terms": np.select([kind < 2, kind < 4, kind == 4], [edge, one, zero], x)}
 
     def coverage(x: Arrays) -> Arrays:
         total = golden(x)["sum"]
@@ -136,22 +148,23 @@ def stage(design: Design, stimulus: Stimulus, coverage: Coverage) -> Cell:
     addend = aligner(design, 1, design.kept_c)
     adder = summation(n + 1, t, design.sum_bits)
     p = design.kept_product + 2
-    lines = [
-        f"wire [{(n + 1) * t - 1}:0] terms;",
-        "genvar k;",
-        f"generate for (k = 0; k < {n}; k = k + 1) begin : lane",
-        f"    {product.name} align (",
-        f"        .x_significand(x_product[k * {p} +: {p}]), .x_exponent(x_exponent[k * {w} +: {w}]),",
-        f"        .x_negative(x_negative[k]), .x_largest(x_largest), .y_term(terms[k * {t} +: {t}])",
-        "    );",
-        "end endgenerate",
+    lines = []
+    for k in range(n):
+        lines += [
+            f"wire [{t - 1}:0] term{k};",
+            f"{product.name} align{k} (",
+            f"    .x_significand({slice_of('x_product', k, p, n)}), .x_exponent({slice_of('x_exponent', k, w, n)}),",
+            f"    .x_negative(x_negative[{k}]), .x_largest(x_largest), .y_term(term{k})",
+            ");",
+        ]
+    terms = joined([*(f"term{k}" for k in range(n)), f"{{c_term[{t - 2}], c_term}}"])
+    lines += [
         f"wire [{t - 2}:0] c_term;",
         f"{addend.name} align_c (",
         f"    .x_significand(x_c), .x_exponent(x_c_exponent), .x_negative(x_negative[{n}]),",
         "    .x_largest(x_largest), .y_term(c_term)",
         ");",
-        f"assign terms[{(n + 1) * t - 1}:{n * t}] = {{c_term[{t - 2}], c_term}};",
-        f"{adder.name} adder (.x_terms(terms), .y_sum(y_sum));",
+        *f"{adder.name} adder (.x_terms({terms}), .y_sum(y_sum));".split("\n"),
     ]
 
     def golden(x: Arrays) -> Arrays:

@@ -10,8 +10,8 @@ from lutscape.hw.formats.binary import BinaryFormat
 from lutscape.rtl.cell import Cell, Field
 from lutscape.rtl.cells import fused_dot_blocks as blocks
 from lutscape.rtl.cells.fused_dot_design import Design
-from lutscape.rtl.cells.fused_dot_part import extend, part, plus, unused
-from lutscape.rtl.cells.text import vector
+from lutscape.rtl.cells.fused_dot_part import extend, joined, part, plus, unused
+from lutscape.rtl.cells.text import slice_of, vector
 
 Arrays = dict[str, np.ndarray]
 Stimulus = Callable[[np.random.Generator, int], Arrays]
@@ -98,7 +98,7 @@ def product(design: Design) -> Cell:
         lines.append(f"wire {vector(e)}{x}_exponent;")
         lines.append(f"wire {', '.join(f'{x}_{n}' for n in names if n not in ('significand', 'exponent'))};")
         connections = ", ".join(f".y_{n}({x}_{n})" for n in names)
-        lines.append(f"fused_dot_decode_{f.name} decode_{x} (.x_code(x_{x}), {connections});")
+        lines += [f"fused_dot_decode_{f.name} decode_{x} (", f"    .x_code(x_{x}), {connections}", ");"]
     left, right = (extend(f"{x}_significand", f.mantissa_bits + 1, full) for x, f in (("a", a), ("b", b)))
     lines += ["", "wire zero = a_zero | b_zero;", "assign y_sign = a_sign ^ b_sign;"]
     if dropped:
@@ -178,26 +178,20 @@ def product_flags(design: Design) -> tuple[str, ...]:
 
 def largest(terms: int, width: int, floor: int) -> Cell:
     """Return the largest of ``terms`` unsigned values and a constant: a balanced tree of compare-and-select."""
-    lines, level, count = [], "x_x", terms
-    depth = 0
-    while count > 1:
-        depth += 1
-        pairs, odd = divmod(count, 2)
-        name = f"level{depth}"
-        lines.append(f"wire [{width * (pairs + odd) - 1}:0] {name};")
-        for i in range(pairs):
-            x, y = (f"{level}[{(2 * i + j + 1) * width - 1}:{(2 * i + j) * width}]" for j in (0, 1))
-            lines.append(f"assign {name}[{(i + 1) * width - 1}:{i * width}] = {x} > {y} ? {x} : {y};")
-        if odd:
-            lines.append(
-                f"assign {name}[{(pairs + 1) * width - 1}:{pairs * width}] = "
-                f"{level}[{count * width - 1}:{(count - 1) * width}];"
-            )
-        level, count = name, pairs + odd
+    lines: list[str] = []
+    row = [slice_of("x_x", i, width, terms) for i in range(terms)]
+    level = 0
+    while len(row) > 1:
+        level += 1
+        pairs = [f"{x} > {y} ? {x} : {y}" for x, y in zip(row[::2], row[1::2], strict=False)]
+        odd = row[len(pairs) * 2 :]
+        row = [f"most{level}_{i}" for i in range(len(pairs))]
+        lines += [f"wire {vector(width)}{name} = {value};" for name, value in zip(row, pairs, strict=True)]
+        row += odd
     if floor:
-        lines.append(f"assign y_largest = {level} > {width}'d{floor} ? {level} : {width}'d{floor};")
+        lines.append(f"assign y_largest = {row[0]} > {width}'d{floor} ? {row[0]} : {width}'d{floor};")
     else:
-        lines.append(f"assign y_largest = {level};")
+        lines.append(f"assign y_largest = {row[0]};")
 
     def golden(x: Arrays) -> Arrays:
         return {"largest": np.maximum(x["x"].max(axis=1), floor)}
@@ -271,28 +265,29 @@ def stage(design: Design, stimulus: Stimulus, coverage: Coverage) -> Cell:
     flags = product_flags(design)
     p, m = design.kept_product + 2, c.mantissa_bits
     cut = m - design.kept_c
-    connections = [
-        f".x_a(x_a[k * {design.a.bits} +: {design.a.bits}])",
-        f".x_b(x_b[k * {design.b.bits} +: {design.b.bits}])",
-        f".y_significand(y_product[k * {p} +: {p}])",
-        f".y_exponent(y_exponent[k * {w} +: {w}])",
-        ".y_sign(y_negative[k])",
-        *(f".y_{flag}({flag}[k])" for flag in flags),
-    ]
-    lines = [
-        *(f"wire [{n - 1}:0] {flag};" for flag in flags),
-        "genvar k;",
-        f"generate for (k = 0; k < {n}; k = k + 1) begin : lane",
-        f"    {pair.name} product (",
-        *(f"        {x}{',' if i + 1 < len(connections) else ''}" for i, x in enumerate(connections)),
-        "    );",
-        "end endgenerate",
+    lines = ["wire c_negative, c_zero, c_infinite, c_nan;"]
+    for k in range(n):
+        lines += [
+            f"wire {vector(p)}product{k};",
+            f"wire {vector(w)}exponent{k};",
+            f"wire {', '.join(f'{flag}{k}' for flag in ('negative', *flags))};",
+            f"{pair.name} multiply{k} (",
+            f"    .x_a({slice_of('x_a', k, design.a.bits, n)}), .x_b({slice_of('x_b', k, design.b.bits, n)}),",
+            f"    .y_significand(product{k}), .y_exponent(exponent{k}), .y_sign(negative{k})"
+            + "".join(f", .y_{flag}({flag}{k})" for flag in flags),
+            ");",
+        ]
+    for name, of in (("product", "product"), ("exponent", "exponent")):
+        lines += f"assign y_{name} = {joined([f'{of}{k}' for k in range(n)])};".split("\n")
+    for flag in flags:
+        lines += f"wire [{n - 1}:0] {flag} = {joined([f'{flag}{k}' for k in range(n)])};".split("\n")
+    lines += f"assign y_negative = {joined([*(f'negative{k}' for k in range(n)), 'c_negative'])};".split("\n")
+    lines += [
         "",
         f"wire {vector(m + 1)}c_significand;",
         f"wire {vector(c.exponent_bits)}c_biased;",
-        "wire c_zero, c_infinite, c_nan;",
         f"{decode_c.name} decode_c (",
-        "    .x_code(x_c), .y_sign(" + f"y_negative[{n}]" + "), .y_significand(c_significand),",
+        "    .x_code(x_c), .y_sign(c_negative), .y_significand(c_significand),",
         "    .y_exponent(c_biased), .y_zero(c_zero), .y_infinite(c_infinite), .y_nan(c_nan)",
         ");",
         f"assign y_c = c_significand{f'[{m}:{cut}]' if cut else ''};",
@@ -338,7 +333,8 @@ def stage(design: Design, stimulus: Stimulus, coverage: Coverage) -> Cell:
             "largest": t.largest,
             "nan": t.nan,
             "infinite": t.infinite,
-            "infinite_negative": t.infinite_negative,
+            # Without infinite products it is the accumulator's sign, whatever the accumulator is.
+            "infinite_negative": t.infinite_negative if "infinite" in flags else t.negative[:, n],
         }
 
     return part(

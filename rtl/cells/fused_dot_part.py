@@ -27,6 +27,14 @@ def unused(name: str, expression: str) -> str:
     return f"wire unused_{name} = &{{1'b0, {expression}}};"
 
 
+def joined(names: list[str], per_line: int = 8) -> str:
+    """Return a concatenation, the first name lowest, over several lines where it is long."""
+    rows = [", ".join(reversed(names[i : i + per_line])) for i in range(0, len(names), per_line)]
+    if len(rows) == 1:
+        return f"{{{rows[0]}}}"
+    return "{\n" + ",\n".join(f"    {row}" for row in reversed(rows)) + "\n}"
+
+
 def part(
     *,
     kind: str,
@@ -50,7 +58,9 @@ def part(
     of any shape per bin, of which those that are set are counted.
     """
     channels = (Channel("x", "in", inputs), Channel("y", "out", outputs))
-    source = module(name, what, parameters, channels, indented(lines), numbers=numbers, clocked=False)
+    source = module(
+        name, what[0].upper() + what[1:] + ".", parameters, channels, indented(lines), numbers=numbers, clocked=False
+    )
 
     def shaped(values: dict[str, np.ndarray], fields: tuple[Field, ...]) -> dict[str, np.ndarray]:
         return {f.name: np.asarray(values[f.name]).astype(np.int64).reshape(-1, f.lanes) for f in fields}

@@ -16,25 +16,28 @@ def leading_zeros(width: int) -> Cell:
     """Return the count of zeros in front of the first one: a tree over pairs; all zeros have a flag of their own."""
     bits = max(1, (width - 1).bit_length())
     size = 1 << bits
-    filled = f"{{x_x, {size - width}'d0}}" if size > width else "x_x"
-    lines = [f"wire [{size - 1}:0] none0 = ~{filled};"]
+    # A node covers 2^level bits, numbered from the lowest; below `size - width` there is only padding.
+    lines, none, count = [], {i: f"~x_x[{i - size + width}]" for i in range(size - width, size)}, {}
+    if width == 1:
+        none = {size - 1: "~x_x"}
     for level in range(1, bits + 1):
-        n = size >> level
-        lines.append(f"wire {vector(n)}none{level};")
-        lines.append(f"wire {vector(n * level)}count{level};")
-        for i in range(n):
-            high, low = f"none{level - 1}[{2 * i + 1}]", f"none{level - 1}[{2 * i}]"
-            at = f"[{i}]" if n > 1 else ""
-            lines.append(f"assign none{level}{at} = {high} & {low};")
-            # Zeros of the upper half, or all of them and those of the lower half.
-            k = level - 1
-            if k == 0:
-                lines.append(f"assign count1{at} = {high};")
+        more_none, more_count = {}, {}
+        for i in range(size >> level):
+            low, high = 2 * i, 2 * i + 1
+            if high not in none:
                 continue
-            upper, lower = (f"count{k}[{(2 * i + j + 1) * k - 1}:{(2 * i + j) * k}]" for j in (1, 0))
-            to = f"count{level}[{(i + 1) * level - 1}:{i * level}]" if n > 1 else f"count{level}"
-            lines.append(f"assign {to} = {{{high}, {high} ? {lower} : {upper}}};")
-    lines += [f"assign y_count = count{bits};", f"assign y_none = none{bits};"]
+            all_of, value = none[high], none[high]
+            if low in none:
+                all_of = f"{none[high]} & {none[low]}"
+            # Zeros of the upper half, or all of them and those of the lower half.
+            if level > 1:
+                rest = f"{none[high]} ? {count[low]} : {count[high]}" if low in none else count[high]
+                value = f"{{{none[high]}, {rest}}}"
+            lines.append(f"wire none{level}_{i} = {all_of};")
+            lines.append(f"wire {vector(level)}count{level}_{i} = {value};")
+            more_none[i], more_count[i] = f"none{level}_{i}", f"count{level}_{i}"
+        none, count = more_none, more_count
+    lines += [f"assign y_count = {count[0]};", f"assign y_none = {none[0]};"]
 
     def golden(x: Arrays) -> Arrays:
         length = np.array([int(v).bit_length() for v in x["x"][:, 0]], dtype=np.int64)

@@ -21,7 +21,7 @@ from lutscape.rtl.cells.unit import unit
 
 Say = Callable[[str], None]
 WEIGHT_BITS = (1, 2, 3, 4)
-ROWS, COLUMNS, K = 2, 48, 4
+ROWS, COLUMNS, K = 2, 24, 4
 """Tables, columns of the bit-serial unit (divided by W elsewhere), activations per table."""
 ACCUMULATOR_BITS = 24
 EXACT = 11
@@ -38,6 +38,8 @@ DESIGNS = {
 }
 """Design: what it is."""
 REFERENCE = "mac"
+BY_BLOCK = ("lut-parallel", REFERENCE)
+"""Designs that are synthesised a second time block by block, to tell where their area goes."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def _measured(name: str, bits: int, library: Library, operands: streams.Operands
     done = measure.measure(
         cell, measure.unit_beats(array, cell, operands), float(array.m * array.n * measure.DEPTH), operands.source,
         library=library.files, period_ps=library.period_ps, driving_cell=library.driving_cell,
-        load_ff=library.load_ff, blocks=True,
+        load_ff=library.load_ff, blocks=name in BY_BLOCK,
     )  # fmt: skip
     if done.wrong:
         raise UserError(f"{cell.name}: {done.wrong} of {done.values} values of the mapped netlist are wrong")

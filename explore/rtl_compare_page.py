@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lutscape.explore.figures import GRID, INK, MUTED, PALETTE
 from lutscape.explore.papers.frame import Cell, Figure, Page, Section, Table, Text, Tile, draw
-from lutscape.explore.rtl_compare import DESIGNS, REFERENCE, WEIGHT_BITS
+from lutscape.explore.rtl_compare import BY_BLOCK, DESIGNS, REFERENCE, WEIGHT_BITS
 from lutscape.explore.text import plain, quantity, ratio, significant
 from lutscape.hw.provenance import Grade
 
@@ -141,7 +141,7 @@ def _parts(data: dict[str, Any]) -> Section:
     for library in data["libraries"]:
         rows.append([f"{library['name']}"])
         for bits in WEIGHT_BITS:
-            for key in ("lut-parallel", REFERENCE):
+            for key in BY_BLOCK:
                 r = at(data, library["name"], bits, key)
                 total = sum(r["parts"].values()) or 1.0
                 shares = ", ".join(

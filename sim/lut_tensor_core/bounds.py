@@ -115,10 +115,6 @@ def prove(design: Mpgemm, columns: int, group: int = 0, offset: float | None = N
     values = unit_values(design, columns, group)
     if design.overflow != "prove":
         return Bound(values, Fraction(0), None, f"overflow is defined: {design.overflow}")
-    top = entry_bound(design)
-    if not design.exact_entries and not design.integer_activations:
-        name = design.entries if design.float_entries else design.adds
-        _prove_float(design, top, name, f"table entries ({name})")
     bound = unit_bound(design, values, offset)
     if not bound.holds and not design.float_entries:
         assert bound.limit is not None
@@ -129,15 +125,40 @@ def prove(design: Mpgemm, columns: int, group: int = 0, offset: float | None = N
             f"accumulator {design.accumulator} can overflow: {values} activations per scale of K = {columns} reach "
             f"{bound.proof} = {int(bound.largest)}, beyond {int(bound.limit)}; nearest: {wide}{fits}"
         )
+    _prove_floats(design, _float_sums(design, columns, values, offset, scale))
+    return bound
+
+
+def provable_activation(design: Mpgemm, columns: int, group: int = 0, scale: float = 1.0) -> float | None:
+    """Return the power of two that proves all float sums of K columns as ``largest_activation``; None: none is needed.
+
+    Args:
+        design: the design.
+        columns: K.
+        group: weights per scale; 0: the whole row.
+        scale: the largest weight scale factor s'.
+    """
+    sums = _float_sums(design, columns, unit_values(design, columns, group), None, scale)
+    return None if _worst(sums) <= 1 else _nearest(design, sums)
+
+
+def _float_sums(
+    design: Mpgemm, columns: int, values: int, offset: float | None, scale: float
+) -> list[tuple[str, Fraction, str]]:
+    """Return what is added up in floats, the bound of the sums, and their format."""
+    found = []
+    if not design.exact_entries and not design.integer_activations:
+        name = design.entries if design.float_entries else design.adds
+        found.append((f"table entries ({name})", entry_bound(design), name))
     if design.float_entries:
+        bound = unit_bound(design, values, offset)
         what = f"accumulator {design.accumulator} over {values} activations ({bound.proof})"
-        _prove_float(design, bound.largest, design.accumulator, what)
+        found.append((what, bound.largest, design.accumulator))
     units = -(-columns // values)
     span = design.largest_value + Fraction(design.largest_value if offset is None else offset)
     each = Fraction(design.activation_bound) * span * values * Fraction(scale)
     total = _grown(each * units, 4 * units + values, "fp32", f"K = {columns}")
-    _prove_float(design, total, "fp32", f"totals (fp32) over K = {columns}")
-    return bound
+    return [*found, (f"totals (fp32) over K = {columns}", total, "fp32")]
 
 
 def _grown(size: Fraction, roundings: int, name: str, what: str) -> Fraction:
@@ -152,14 +173,23 @@ def _grown(size: Fraction, roundings: int, name: str, what: str) -> Fraction:
     return size / (1 - roundings * unit)
 
 
-def _prove_float(design: Mpgemm, size: Fraction, name: str, what: str) -> None:
-    """Refuse a float sum that can exceed its format."""
-    top = Fraction(largest(name))
-    if size <= top:
-        return
-    power = frexp(float(Fraction(design.activation_bound) * top / size))[1] - 1
-    other = ", or overflow ieee or saturate" if design.float_entries else ""
-    raise UserError(
-        f"{what} can overflow: with {design.activations} activations up to {design.activation_bound:g} they reach "
-        f"{float(size):.4g}, beyond {float(top):.6g}; nearest: largest_activation {2.0**power:g}{other}"
-    )
+def _worst(sums: list[tuple[str, Fraction, str]]) -> Fraction:
+    return max(size / Fraction(largest(name)) for _, size, name in sums)
+
+
+def _nearest(design: Mpgemm, sums: list[tuple[str, Fraction, str]]) -> float:
+    """Return the largest power of two that, as bound of the activations, makes all sums hold: they grow with it."""
+    return float(2.0 ** (frexp(float(Fraction(design.activation_bound) / _worst(sums)))[1] - 1))
+
+
+def _prove_floats(design: Mpgemm, sums: list[tuple[str, Fraction, str]]) -> None:
+    """Refuse the first of some float sums that can exceed its format."""
+    for what, size, name in sums:
+        if size > Fraction(largest(name)):
+            near = _nearest(design, sums)
+            shown = f"{near:g}" if 2.0**-14 <= near <= 2.0**16 else f"2^{frexp(near)[1] - 1}"
+            other = ", or overflow ieee or saturate" if design.float_entries else ""
+            raise UserError(
+                f"{what} can overflow: with {design.activations} activations up to {design.activation_bound:g} they "
+                f"reach {float(size):.4g}, beyond {largest(name):.6g}; nearest: largest_activation {shown}{other}"
+            )

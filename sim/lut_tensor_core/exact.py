@@ -58,8 +58,8 @@ def products(design: Mpgemm, activations: np.ndarray, weights: LookupWeights) ->
         columns = slice(group * weights.group, (group + 1) * weights.group)
         matrix = values[columns].astype(np.float64)  # (n, N)
         sums = [(_sums(whole[:, columns], matrix, offsets, group), exponent) for whole, exponent in pieces]
-        if raw:
-            return sum((np.ldexp(found, exponent).astype(np.int64) for found, exponent in sums), np.int64(0))
+        if raw:  # 16 bits are one part, of unit 1
+            return sums[0][0].astype(np.int64)
         total += _rounded(sums) * weights.factors[:, group]
     return total
 

@@ -68,6 +68,11 @@ def run(activations: np.ndarray, weights: LookupWeights, kernel: str, width: int
             assert built.scales is not None
             entries, scales, span = kernels_bytes.byte_tables(design, built), built.scales, built.span
         return kernels_bytes.products(weights, entries, scales, span, sums, width or kernels_shuffle.widths()[0])
+    if design.float_entries and kernels_loops.tree_tables(design):
+        entries = kernels_loops.float_tables(design, activations)
+        if kernel == "permute":
+            return kernels_permute.products(weights, entries, sums, width or kernels_permute.widths()[0])
+        return kernels_loops.float_products(weights, entries, sums)
     built = _built(design, activations)
     if design.scaled_entries:
         unit = -(-bounds.unit_values(design, weights.columns, weights.group) // design.k)

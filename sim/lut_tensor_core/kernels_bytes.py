@@ -183,4 +183,4 @@ def _loop(layout: tuple[kernels_shuffle.Pass, ...], masked: bool, width: int, lo
                                         total[r + i, n * OUTPUTS + j] += sums[r + i, g] * corrections[n, g, j]
                     r += height
 
-    return run  # type: ignore[no-any-return]
+    return run

@@ -9,7 +9,7 @@ from numba import njit
 from lutscape.sim.lut_tensor_core import elut
 from lutscape.sim.lut_tensor_core.mpgemm_design import Mpgemm
 from lutscape.sim.lut_tensor_core.mpgemm_weights import LookupWeights, Single
-from lutscape.sim.lut_tensor_core.rounding import ROUNDINGS
+from lutscape.sim.lut_tensor_core.rounding import FLOATS, ROUNDINGS, lowest_exponent
 from lutscape.sim.lut_tensor_core.tables import Tables, scale_of
 
 
@@ -21,7 +21,7 @@ def _selects(codes, base, k, planes, half, bits, out):  # type: ignore[no-untype
         for s in range(out.shape[2]):
             width = min(k, columns - s * k)
             for p in range(planes):
-                pattern, place = 0, 1
+                pattern, place = np.int64(0), 1
                 for j in range(width):
                     code = np.int64(codes[n, s * k + j])
                     pattern += (code if base > 2 else (code >> p) & 1) * place
@@ -58,21 +58,23 @@ def _peaks(a, span, peaks):  # type: ignore[no-untyped-def]
 @njit(nogil=True, cache=True, error_model="numpy")
 def _byte_tables(a, span, inverses, limit, rounding, out):  # type: ignore[no-untyped-def]
     """Fill tables (M, S, 16) int8, 8 entries and their negatives, of a (M, S, 4): base 2, neighbours added first."""
-    sums, top = np.empty((span, 8), np.float32), np.float32(limit)
-    for r in range(inverses.shape[0]):
-        for u in range(inverses.shape[1]):
-            part, filled = a[r, u * span : (u + 1) * span], out[r, u * span : (u + 1) * span]
-            count, inverse = part.shape[0], inverses[r, u]
+    steps, top = a.shape[1], np.float32(limit)
+    sums = np.empty((64, 8), np.float32)
+    for r in range(a.shape[0]):
+        for first in range(0, steps, 64):
+            part, filled = a[r, first : first + 64], out[r, first : first + 64]
+            count = part.shape[0]
             for s in range(count):
                 a0, a1, a2, a3 = part[s, 0], part[s, 1], part[s, 2], part[s, 3]
                 plus, minus, high, low = a0 + a1, a0 - a1, a2 - a3, -a2 - a3
-                sums[s, 0], sums[s, 4] = low - plus, high - plus
-                sums[s, 1], sums[s, 5] = low + minus, high + minus
-                sums[s, 2], sums[s, 6] = low - minus, high - minus
-                sums[s, 3], sums[s, 7] = low + plus, high + plus
+                inverse = inverses[r, (first + s) // span]
+                sums[s, 0], sums[s, 4] = (low - plus) * inverse, (high - plus) * inverse
+                sums[s, 1], sums[s, 5] = (low + minus) * inverse, (high + minus) * inverse
+                sums[s, 2], sums[s, 6] = (low - minus) * inverse, (high - minus) * inverse
+                sums[s, 3], sums[s, 7] = (low + plus) * inverse, (high + plus) * inverse
             flat = sums[:count].ravel()
             for i in range(8 * count):
-                x = flat[i] * inverse
+                x = flat[i]
                 if rounding == 0:
                     x = np.rint(x)
                 elif rounding == 1:
@@ -90,17 +92,18 @@ def _byte_tables(a, span, inverses, limit, rounding, out):  # type: ignore[no-un
 
 
 def tree_tables(design: Mpgemm) -> bool:
-    """Whether :func:`byte_tables` builds a design's tables."""
+    """Whether :func:`byte_tables` or :func:`float_tables` builds a design's tables."""
+    if design.base != 2 or design.k != 4:
+        return False
+    if design.float_entries:
+        return design.add_order == "tree" and not (design.entries == "fp32" and design.overflow == "saturate")
     adds = design.integer_activations or (design.adds == "fp32" and design.add_order == "tree")
-    return design.scaled_entries and design.base == 2 and design.k == 4 and design.entry_limit <= 127 and adds
+    return design.scaled_entries and design.entry_limit <= 127 and adds
 
 
 def byte_tables(design: Mpgemm, activations: np.ndarray) -> tuple[np.ndarray, Single, int]:
     """Return tables (M, S, 16) int8, scales (M, ⌈S / span⌉) and span of activations (M, K), as :mod:`.tables` does."""
-    a = np.ascontiguousarray(activations, np.float32)
-    if a.shape[1] % 4:
-        a = np.pad(a, [(0, 0), (0, -a.shape[1] % 4)])
-    a = a.reshape(len(a), -1, 4)
+    a = _by_four(activations)
     m, steps = a.shape[:2]
     span = min(design.table_group // 4 or steps, steps)
     peaks = np.empty((m, -(-steps // span)), np.float32)
@@ -109,6 +112,78 @@ def byte_tables(design: Mpgemm, activations: np.ndarray) -> tuple[np.ndarray, Si
     out = np.empty((m, steps, 16), np.int8)
     _byte_tables(a, span, np.float32(1) / scales, design.entry_limit, ROUNDINGS.index(design.rounding), out)
     return out, scales, span
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _round(x, word, drop, least, anchor, top, beyond, saturate):  # type: ignore[no-untyped-def]
+    """Round float32 numbers x in place, as :func:`.rounding.round_float` does; ``word`` are their bits."""
+    for i in range(x.shape[0]):
+        value = x[i]
+        small = (abs(value) + anchor) - anchor
+        bits = word[i]
+        word[i] = (bits + (np.int32(1) << (drop - 1)) - 1 + ((bits >> drop) & 1)) & -(np.int32(1) << drop)
+        kept = x[i]
+        size = small if abs(value) < least else abs(kept)
+        if size > top:
+            size = top if saturate else beyond
+        x[i] = size if value >= 0 else -size if value < 0 else value
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def _float_tables(a, wide, drop, least, anchor, top, beyond, saturate, out):  # type: ignore[no-untyped-def]
+    """Fill tables (M, S, 8) float32 of a (M, S, 4), terms and adds rounded; ``wide``: to FP32, which does so itself."""
+    steps = a.shape[1]
+    first, second, last = np.empty((64, 4), np.float32), np.empty((64, 4), np.float32), np.empty((64, 8), np.float32)
+    for r in range(a.shape[0]):
+        for begin in range(0, steps, 64):
+            part, filled = a[r, begin : begin + 64], out[r, begin : begin + 64]
+            count = part.shape[0]
+            first[:count] = part
+            flat = first[:count].ravel()
+            if not wide:
+                _round(flat, flat.view(np.int32), drop, least, anchor, top, beyond, saturate)
+            for s in range(count):
+                a0, a1, a2, a3 = first[s, 0], first[s, 1], first[s, 2], first[s, 3]
+                second[s, 0], second[s, 1], second[s, 2], second[s, 3] = a0 + a1, a0 - a1, a2 - a3, -a2 - a3
+            flat = second[:count].ravel()
+            if not wide:
+                _round(flat, flat.view(np.int32), drop, least, anchor, top, beyond, saturate)
+            for s in range(count):
+                plus, minus, high, low = second[s, 0], second[s, 1], second[s, 2], second[s, 3]
+                last[s, 0], last[s, 4] = low - plus, high - plus
+                last[s, 1], last[s, 5] = low + minus, high + minus
+                last[s, 2], last[s, 6] = low - minus, high - minus
+                last[s, 3], last[s, 7] = low + plus, high + plus
+            flat = last[:count].ravel()
+            if not wide:
+                _round(flat, flat.view(np.int32), drop, least, anchor, top, beyond, saturate)
+            filled[:] = last[:count]
+
+
+def float_tables(design: Mpgemm, activations: np.ndarray) -> np.ndarray:
+    """Return float entries (M, S, 8) float32 of activations (M, K), as :mod:`.tables` builds them.
+
+    Only the signs of zeros may differ, which no sum shows. Sums are formed in FP32 and rounded once more: 24 ≥ 2 · 11
+    + 2 bits make that one rounding.
+    """
+    a = _by_four(activations)
+    out = np.empty((*a.shape[:2], 8), np.float32)
+    form, name = FLOATS[design.entries], design.entries
+    anchor = 0.0 if name == "fp32" else 1.5 * 2.0 ** (23 + lowest_exponent(name))
+    beyond = np.inf if form.has_infinity else np.nan
+    saturate = design.overflow == "saturate"
+    numbers = (np.float32(v) for v in (2.0**form.emin, anchor, form.max_value, beyond))
+    with np.errstate(over="ignore"):
+        _float_tables(a, name == "fp32", np.int32(23 - form.mantissa_bits), *numbers, saturate, out)
+    return out
+
+
+def _by_four(activations: np.ndarray) -> Single:
+    """Return activations (M, K) as (M, S, 4) float32."""
+    a = np.ascontiguousarray(activations, np.float32)
+    if a.shape[1] % 4:
+        a = np.pad(a, [(0, 0), (0, -a.shape[1] % 4)])
+    return a.reshape(len(a), -1, 4)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")

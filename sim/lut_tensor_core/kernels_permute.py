@@ -74,7 +74,7 @@ def _tile(counts: tuple[int, ...], bits: int, rows: int, width: int) -> Callable
 
         return types.void(arguments), code
 
-    return emit  # type: ignore[no-any-return]
+    return emit
 
 
 class _Tile(Emitter):
@@ -204,7 +204,7 @@ def _loop(counts: tuple[int, ...], bits: int, width: int) -> Callable[..., None]
                         many(arguments)
                     r += height
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 class Layout:

@@ -146,7 +146,7 @@ def tile(layout: tuple[Pass, ...], signs: bool, rows: int, width: int, collect: 
 
         return types.void(arguments), code
 
-    return emit  # type: ignore[no-any-return]
+    return emit
 
 
 class Emitter:

@@ -264,10 +264,10 @@ def _check_activations(design: Mpgemm, activations: np.ndarray, weights: LookupW
         raise UserError(f"{where} is outside {bound} {design.activations}: {-top:g} … {most:g}")
     if not design.integer_activations:
         x = activations.astype(np.float64)
-        bad = np.argwhere(round_float(x, design.activations) != x)
-        if len(bad):
-            m, k = bad[0]
+        rounded = round_float(x, design.activations)
+        if not np.array_equal(rounded, x):
+            m, k = np.argwhere(rounded != x)[0]
             raise UserError(
                 f"activation {activations[m, k]} at row {m}, column {k} is no {design.activations} number; "
-                f"round it first: {round_float(x[m, k : k + 1], design.activations)[0]:g}"
+                f"round it first: {rounded[m, k]:g}"
             )

@@ -56,15 +56,22 @@ def round_float(x: Floats, name: str, saturate: bool = False) -> Floats:
     with np.errstate(over="ignore", invalid="ignore"):
         if saturate:
             x = np.clip(x, -top, top)
-        if name == "fp32":
-            return x.astype(np.float32).astype(np.float64)
-        if name == "fp16":
-            return x.astype(np.float16).astype(np.float64)
-        _, exponent = np.frexp(x)  # |x| = m 2^exponent, m in [1/2, 1)
-        place = np.maximum(exponent - 1, form.emin) - form.mantissa_bits
-        rounded = np.ldexp(np.rint(np.ldexp(x, -place)), place)
-        over = np.where(form.has_infinity, np.copysign(np.inf, x), np.nan)
-        return np.where(np.abs(rounded) > top, over, rounded)
+        # Adding just under half of the last place kept, plus its lowest bit, carries exactly where nearest-even
+        # rounds up; the dropped bits are then cut.
+        drop = np.int64(52 - form.mantissa_bits)
+        word = np.ascontiguousarray(x).view(np.int64)
+        word = word + ((np.int64(1) << (drop - 1)) - 1 + ((word >> drop) & 1)) & -(np.int64(1) << drop)
+        rounded = word.view(np.float64)
+        # Subnormals: at this magnitude the last place of float64 is the format's smallest number.
+        anchor = 1.5 * 2.0 ** (52 + lowest_exponent(name))
+        size = np.abs(x)
+        rounded = np.where(size < 2.0**form.emin, np.copysign((size + anchor) - anchor, x), rounded)
+        if not np.isfinite(x).all():
+            rounded = np.where(np.isfinite(x), rounded, x)
+        over = np.abs(rounded) > top
+        if over.any():
+            rounded = np.where(over, np.copysign(np.inf, x) if form.has_infinity else np.nan, rounded)
+    return rounded
 
 
 def round_integer(x: npt.NDArray[np.floating], rounding: str) -> npt.NDArray[np.floating]:

@@ -34,6 +34,9 @@ SMALLEST_SCALE = {"fp32": 2.0**-126, "fp16": 2.0**-24, "power-of-two": 2.0**-126
 LARGEST_SCALE = {"fp32": 2.0**126, "fp16": 65504.0, "power-of-two": 2.0**126}
 """No scale is larger; entries beyond saturate."""
 
+Node = tuple[npt.NDArray[np.float64], np.ndarray]
+"""Different sums (M, S, U) of some elements of a group, and which of them each entry takes, (H,)."""
+
 
 @dataclass(frozen=True)
 class Tables:
@@ -59,7 +62,9 @@ def build(design: Mpgemm, activations: np.ndarray) -> Tables:
         activations: (M, K): int64 (also of float formats, in units of their smallest number, for exact entries;
             Python integers where 64 bits do not hold them), or float64 for entries that are rounded.
     """
-    groups = golden.grouped(activations, design.k)  # (M, S, k)
+    groups: np.ndarray = golden.grouped(activations, design.k)  # (M, S, k)
+    if groups.dtype == object:
+        groups = np.frompyfunc(int, 1, 1)(groups)  # the padding's zeros as Python integers, too
     if design.exact_entries or (design.scaled_entries and design.integer_activations):
         sums = groups @ elut.coefficients(design.base, design.k).astype(groups.dtype)
         if design.exact_entries:
@@ -73,19 +78,26 @@ def build(design: Mpgemm, activations: np.ndarray) -> Tables:
 def rounded_sums(design: Mpgemm, groups: npt.NDArray[np.float64], name: str) -> npt.NDArray[np.float64]:
     """Return entries (M, S, H) of groups (M, S, k), each term and each add rounded to format ``name``."""
     saturate = design.overflow == "saturate"
-    weights = elut.coefficients(design.base, design.k)
+    columns = elut.coefficients(design.base, design.k)  # (k, H)
+    nodes: list[Node] = []
     with np.errstate(invalid="ignore"):  # infinity - infinity where overflow is IEEE's
-        terms = [round_float(groups[..., j, None] * c, name, saturate) for j, c in enumerate(weights)]
-        if design.add_order == "chain":
-            total = terms[0]
-            for term in terms[1:]:
-                total = round_float(total + term, name, saturate)
-            return total
-        while len(terms) > 1:
-            pairs = zip(terms[::2], terms[1::2], strict=False)
-            left = terms[-1:] if len(terms) % 2 else []
-            terms = [round_float(a + b, name, saturate) for a, b in pairs] + left
-    return terms[0]
+        for j in range(design.k):
+            values, place = np.unique(columns[j], return_inverse=True)
+            nodes.append((round_float(groups[..., j, None] * values, name, saturate), place))
+        while len(nodes) > 1:
+            pairs = 1 if design.add_order == "chain" else len(nodes) // 2
+            joined = [_joined(nodes[2 * i], nodes[2 * i + 1], name, saturate) for i in range(pairs)]
+            nodes = joined + nodes[2 * pairs :]
+    values, place = nodes[0]
+    return values[..., place]
+
+
+def _joined(first: Node, second: Node, name: str, saturate: bool) -> Node:
+    """Return the rounded sums of two nodes."""
+    (left, i), (right, j) = first, second
+    kinds, place = np.unique(i * right.shape[-1] + j, return_inverse=True)
+    one, other = np.divmod(kinds, right.shape[-1])
+    return round_float(left[..., one] + right[..., other], name, saturate), place
 
 
 def scaled(design: Mpgemm, sums: npt.NDArray[np.float64]) -> Tables:

@@ -248,10 +248,10 @@ def _runner(simulator: Simulator, timeout_s: float) -> Runner:
                 raise Failed(code)
 
     class TimedIcarus(Icarus):
-        _execute_cmds = execute  # type: ignore[assignment]
+        _execute_cmds = execute
 
     class TimedVerilator(Verilator):
-        _execute_cmds = execute  # type: ignore[assignment]
+        _execute_cmds = execute
 
         def _simulator_in_path_build_only(self) -> None:
             self.executable = str(simulator.program)

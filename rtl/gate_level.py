@@ -71,7 +71,7 @@ def verilog(expression: Expression, names: Mapping[str, str] | None = None) -> s
         elif code in (ZERO, ONE):
             stack.append("1'b0" if code == ZERO else "1'b1")
         elif code == NOT:
-            stack.append(f"~{stack.pop()}")
+            stack.append(f"(~{stack.pop()})")
         else:
             right = stack.pop()
             stack.append(f"({stack.pop()} {_SYMBOLS[code]} {right})")

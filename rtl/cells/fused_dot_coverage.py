@@ -140,7 +140,7 @@ def rounding(design: Design, sums: np.ndarray, largest: np.ndarray) -> Arrays:
         out["rounds to zero"] = (sums != 0) & (magnitude == 0)
     for name, sign, possible in zip(("positive", "negative"), (sums > 0, sums < 0), design.overflows, strict=True):
         if possible:
-            out[f"overflow, {name}"] = sign & (magnitude == infinity)
+            out[f"overflow, {name}"] = np.asarray(sign & (magnitude == infinity))
     return out
 
 
@@ -158,7 +158,7 @@ def _specials(design: Design, x: Arrays, t: blocks.Terms) -> Arrays:
     only = {"a": ~b_nan & ~c_nan, "b": ~a_nan & ~c_nan, "c": ~a_nan & ~b_nan}
     for key, f, flag in (("a", design.a, a_nan), ("b", design.b, b_nan), ("c", design.c, c_nan)):
         if f.specials in ("ieee", "fn"):
-            out[f"NaN from {key} alone"] = flag & only[key]
+            out[f"NaN from {key} alone"] = np.asarray(flag & only[key])
     quiet = ~a_nan & ~b_nan & ~c_nan
     wrong = ((a.infinite & b.zero) | (a.zero & b.infinite)).any(axis=1)
     if design.a.has_infinity:

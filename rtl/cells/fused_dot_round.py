@@ -17,11 +17,14 @@ def leading_zeros(width: int) -> Cell:
     bits = max(1, (width - 1).bit_length())
     size = 1 << bits
     # A node covers 2^level bits, numbered from the lowest; below `size - width` there is only padding.
-    lines, none, count = [], {i: f"~x_x[{i - size + width}]" for i in range(size - width, size)}, {}
+    lines: list[str] = []
+    none = {i: f"~x_x[{i - size + width}]" for i in range(size - width, size)}
+    count: dict[int, str] = {}
     if width == 1:
         none = {size - 1: "~x_x"}
     for level in range(1, bits + 1):
-        more_none, more_count = {}, {}
+        more_none: dict[int, str] = {}
+        more_count: dict[int, str] = {}
         for i in range(size >> level):
             low, high = 2 * i, 2 * i + 1
             if high not in none:

@@ -88,7 +88,7 @@ class Source:
         """Return codes with these signs."""
         return (code & ((1 << (f.bits - 1)) - 1)) | (negative << (f.bits - 1))
 
-    def only(self, a: Ints, lanes: Ints | np.ndarray) -> Ints:
+    def only(self, a: Ints, lanes: Ints | int) -> Ints:
         """Return a with zeros in all lanes but the first ``lanes``."""
         return np.where(np.arange(self.design.products) < lanes, a, self.zeros(self.design.a, a.shape))
 

@@ -7,11 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lutscape.commands.console import print_table, progress_bar
+from lutscape.hw.errors import UserError
+
+if TYPE_CHECKING:
+    from lutscape.models.executor import Model, Progress
+    from lutscape.models.quantise.recipe import Recipe
 
 
 @click.group()
@@ -147,6 +152,17 @@ def run(
 @click.option("--head-weights", help="Format of embedding and output projection. [default: as stored]")
 @click.option("--activations", help="Format of linear inputs: int8, fp8_e4m3, … [default: fp32]")
 @click.option("--kv", help="Format of keys and values: int8, int4, … [default: fp32]")
+@click.option(
+    "--tables", help="Run linear layers by table lookup, entries exact, int8, fp16, … Inputs: fp16 by default."
+)
+@click.option("--table-scale", default="group64", show_default=True, help="Who shares a scale: table, row, group<n>.")
+@click.option(
+    "--against",
+    type=click.Choice(["stored", "exact-tables"]),
+    default="stored",
+    show_default=True,
+    help="Reference: stored weights in fp32, or the same weights by exact tables.",
+)
 @click.option("--context", default=512, show_default=True, type=click.IntRange(2), help="Tokens per window.")
 @click.option("--tokens", default=4096, show_default=True, type=click.IntRange(2), help="Tokens to read.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -157,6 +173,9 @@ def evaluate(
     head_weights: str | None,
     activations: str | None,
     kv: str | None,
+    tables: str | None,
+    table_scale: str,
+    against: str,
     context: int,
     tokens: int,
     as_json: bool,
@@ -168,13 +187,18 @@ def evaluate(
     from lutscape.models.recorder import Formats
     from lutscape.models.text import default_text, read_text, sha256
 
-    formats = Formats(weights, head_weights, activations or "fp32", kv or "fp32").checked()
+    if against != "stored" and tables is None:
+        raise UserError(f"--against {against} compares tables; give --tables as well")
+    inputs = activations or ("fp32" if tables is None else "fp16")
+    formats = Formats(weights, head_weights, inputs, kv or "fp32").checked()
     text = default_text() if text_path is None else read_text(text_path)
     with progress_bar() as progress:
         reference = load_model(model, progress=progress)
         recipe = Recipe.of(formats)
         quantised = None
-        if recipe != Recipe(activations="fp32", kv="fp32"):
+        if tables is not None:
+            reference, quantised = _by_lookup(reference, recipe, tables, table_scale, against, progress)
+        elif recipe != Recipe(activations="fp32", kv="fp32"):
             quantised = reference.variant(recipe.linear_factory, recipe.weight_transform, recipe.kv_quantiser, progress)
         windows = perplexity.windows(reference.tokenizer.encode(text), context, tokens, reference.shape)
         result = perplexity.evaluate(reference, quantised, windows, progress)
@@ -187,6 +211,9 @@ def evaluate(
         "head_weights": formats.head_weights or "as stored",
         "activations": formats.activations,
         "kv": formats.kv,
+        "tables": tables or "none",
+        "table_scale": table_scale if (tables or "").startswith("int") else "none",
+        "against": against,
         "context": context,
     }
     if as_json:
@@ -194,5 +221,24 @@ def evaluate(
         return
     print_table(("quantity", "value", "± standard error"), result.lines(), left=("quantity",))
     recipe_line = f"weights {about['weights']}, activations {formats.activations}, kv {formats.kv}"
+    if tables is not None:
+        scale = f" (scale per {table_scale})" if tables.startswith("int") else ""
+        recipe_line += f", tables {tables}{scale} against {against}"
     print(f"{reference.shape.name}: {recipe_line}; {result.tokens} tokens scored in {result.windows} windows")
     print(f"standard errors over {result.blocks}")
+
+
+def _by_lookup(
+    stored: Model, recipe: Recipe, tables: str, table_scale: str, against: str, progress: Progress
+) -> tuple[Model, Model]:
+    """Return reference and model whose linear layers run by table lookup."""
+    from lutscape.sim.lut_tensor_core import linear
+
+    columns = max(stored.shape.hidden, stored.shape.ffn, stored.shape.heads * stored.shape.head_dim)
+    cache: linear.Cache = {}
+
+    def variant(entries: str) -> Model:
+        design = linear.lookup_design(recipe.activations or "fp16", entries, table_scale, columns)
+        return linear.lookup_variant(stored, design, recipe, cache=cache, progress=progress)
+
+    return (stored if against == "stored" else variant("exact")), variant(tables)

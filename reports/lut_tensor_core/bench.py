@@ -1,4 +1,4 @@
-"""Time table-lookup mpGEMM beside numpy's FP32 product of the same shape, one thread each. ``make bench-lut``.
+"""Time table-lookup mpGEMM beside numpy's FP32 product of the same shape, one thread each.
 
 W2A8, INT8 tables of k = 4, one table scale per 64 activations, weight scales and zero points per 64 weights: the
 whole call of :func:`lutscape.sim.lut_tensor_core.mpgemm.mpgemm`, checks and table build included, against ``A @ W.T``.

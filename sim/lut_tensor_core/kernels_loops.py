@@ -136,28 +136,31 @@ def _float_tables(a, wide, drop, least, anchor, top, beyond, saturate, out):  # 
     first, second, last = np.empty((64, 4), np.float32), np.empty((64, 4), np.float32), np.empty((64, 8), np.float32)
     for r in range(a.shape[0]):
         for begin in range(0, steps, 64):
-            part, filled = a[r, begin : begin + 64], out[r, begin : begin + 64]
-            count = part.shape[0]
-            first[:count] = part
-            flat = first[:count].ravel()
-            if not wide:
-                _round(flat, flat.view(np.int32), drop, least, anchor, top, beyond, saturate)
+            count = min(64, steps - begin)
+            for stage in range(3):
+                if stage == 0:
+                    for s in range(count):
+                        for j in range(4):
+                            first[s, j] = a[r, begin + s, j]
+                    flat = first.ravel()[: 4 * count]
+                elif stage == 1:
+                    for s in range(count):
+                        a0, a1, a2, a3 = first[s, 0], first[s, 1], first[s, 2], first[s, 3]
+                        second[s, 0], second[s, 1], second[s, 2], second[s, 3] = a0 + a1, a0 - a1, a2 - a3, -a2 - a3
+                    flat = second.ravel()[: 4 * count]
+                else:
+                    for s in range(count):
+                        plus, minus, high, low = second[s, 0], second[s, 1], second[s, 2], second[s, 3]
+                        last[s, 0], last[s, 4] = low - plus, high - plus
+                        last[s, 1], last[s, 5] = low + minus, high + minus
+                        last[s, 2], last[s, 6] = low - minus, high - minus
+                        last[s, 3], last[s, 7] = low + plus, high + plus
+                    flat = last.ravel()[: 8 * count]
+                if not wide:
+                    _round(flat, flat.view(np.int32), drop, least, anchor, top, beyond, saturate)
             for s in range(count):
-                a0, a1, a2, a3 = first[s, 0], first[s, 1], first[s, 2], first[s, 3]
-                second[s, 0], second[s, 1], second[s, 2], second[s, 3] = a0 + a1, a0 - a1, a2 - a3, -a2 - a3
-            flat = second[:count].ravel()
-            if not wide:
-                _round(flat, flat.view(np.int32), drop, least, anchor, top, beyond, saturate)
-            for s in range(count):
-                plus, minus, high, low = second[s, 0], second[s, 1], second[s, 2], second[s, 3]
-                last[s, 0], last[s, 4] = low - plus, high - plus
-                last[s, 1], last[s, 5] = low + minus, high + minus
-                last[s, 2], last[s, 6] = low - minus, high - minus
-                last[s, 3], last[s, 7] = low + plus, high + plus
-            flat = last[:count].ravel()
-            if not wide:
-                _round(flat, flat.view(np.int32), drop, least, anchor, top, beyond, saturate)
-            filled[:] = last[:count]
+                for i in range(8):
+                    out[r, begin + s, i] = last[s, i]
 
 
 def float_tables(design: Mpgemm, activations: np.ndarray) -> np.ndarray:

@@ -38,6 +38,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from lutscape.hw.errors import UserError, choose, nearest
+from lutscape.hw.machines.lut_tensor_core import Array
 from lutscape.sim.lut_tensor_core import elut
 from lutscape.sim.lut_tensor_core.rounding import FLOATS, ROUNDINGS, largest, lowest_exponent
 
@@ -160,6 +161,24 @@ class Mpgemm:
                 f"overflow {self.overflow!r} with {self.entries} entries: integer sums are proven not to overflow; "
                 f"nearest: prove"
             )
+
+    @classmethod
+    def of_array(cls, array: Array, weights: str) -> Mpgemm:
+        """Return what an array of a hardware spec computes, tables scaled per row: :func:`.golden.matmul` in units.
+
+        Raises:
+            UserError: a datapath without these tables, or activations of another width.
+        """
+        bits = f"int{array.activation_bits}"
+        if array.datapath != "lut" or bits not in ACTIVATIONS:
+            raise UserError(
+                f"an array of datapath {array.datapath!r} and activation_bits {array.activation_bits} is no design "
+                f"here; allowed: datapath lut with activation_bits 8 or 16"
+            )
+        entries = f"int{array.table_bits}" if array.largest_shift else "exact"
+        return cls(
+            weights, bits, array.k, entries, 0, "power-of-two", "half-up", accumulator=f"int{array.accumulator_bits}"
+        )
 
     def with_weights(self, weights: str) -> Mpgemm:
         """Return the same design for another weight format."""

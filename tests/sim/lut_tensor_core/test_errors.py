@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from lutscape.hw.errors import UserError
+from lutscape.hw.machines.lut_tensor_core import Array
 from lutscape.sim.lut_tensor_core.mpgemm import mpgemm
 from lutscape.sim.lut_tensor_core.mpgemm_design import Mpgemm
 from lutscape.sim.lut_tensor_core.mpgemm_weights import LookupWeights
@@ -180,3 +181,12 @@ def test_exact_sums_need_whole_offsets() -> None:
     text = r"zero point 1.25 of row 1, group 0 is no multiple of 1/2: exact sums need whole z' = 2 z - 3; nearest: 1"
     with pytest.raises(UserError, match=text):
         mpgemm(design, A, w)
+
+
+def test_arrays_without_these_tables() -> None:
+    array = Array(datapath="lut", m=1, n=1, k=4, count=1, activation_bits=12)
+    text = "an array of datapath 'lut' and activation_bits 12 is no design here; allowed: datapath lut with"
+    with pytest.raises(UserError, match=text):
+        Mpgemm.of_array(array, "int2")
+    with pytest.raises(UserError, match="an array of datapath 'mac'"):
+        Mpgemm.of_array(array.model_copy(update={"datapath": "mac", "activation_bits": 8}), "int2")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,9 +18,10 @@ from lutscape.models.quantise.activation import quantise_rows
 from lutscape.models.quantise.recipe import Recipe, quantise_weight
 from lutscape.models.quantise.rounding import round_to
 from lutscape.models.shape import ModelShape
-from lutscape.sim.lut_tensor_core.linear import Cache, design_for, linear_factory
+from lutscape.sim.lut_tensor_core import bounds
+from lutscape.sim.lut_tensor_core.linear import Cache, design_for, linear_factory, lookup_design, table_group
 from lutscape.sim.lut_tensor_core.mpgemm import mpgemm
-from lutscape.sim.lut_tensor_core.mpgemm_design import Mpgemm
+from lutscape.sim.lut_tensor_core.mpgemm_design import ACTIVATIONS, Mpgemm
 from lutscape.sim.lut_tensor_core.mpgemm_weights import LookupWeights
 
 RNG = np.random.default_rng(5)
@@ -113,9 +116,61 @@ def test_a_model_with_exact_tables_is_the_requantised_model(tiny_shape: Callable
             lambda: linear_factory(EXACT, "int4-g32")("q", W, None)(X * np.float32(5000)),
             "is outside the bound of fp16: -4096 … 4096",
         ),
+        (
+            lambda: table_group("rows"),
+            "table scale 'rows' (did you mean 'row'?); allowed: table, row, group<activations>",
+        ),
+        (lambda: table_group("group30"), "with a multiple of k = 4; nearest: group32"),
+        (lambda: lookup_design("fp32", "int8"), "unknown activation format 'fp32'"),
+        (lambda: lookup_design("fp16", "int88"), "unknown format of table entries 'int88'"),
+        (lambda: lookup_design("int8", "fp16"), "fp16 entries of int8 activations do not combine"),
     ],
 )
 def test_refused(call: Callable[[], object], text: str) -> None:
     with pytest.raises(UserError) as caught:
         call()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_designs_of_a_few_words_are_proven(activation: str) -> None:
+    for tables in ("exact", "int8", "int4", *(("fp16", "bf16", "fp32") if activation[0] != "i" else ())):
+        design = lookup_design(activation, tables, "group32", columns=96)
+        assert bounds.prove(design, 96, 32).holds
+    assert [table_group(t) for t in ("table", "group64", "row")] == [4, 64, 0]
+
+
+def test_eval_by_table_lookup(
+    tiny_gguf: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lutscape.cli import main
+
+    def run(*options: str) -> tuple[int, str, str]:
+        command = [
+            "models",
+            "eval",
+            str(tiny_gguf),
+            "--text",
+            str(tmp_path / "text"),
+            "--context",
+            "16",
+            "--tokens",
+            "32",
+        ]
+        monkeypatch.setattr("sys.argv", ["lutscape", *command, *options])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    (tmp_path / "text").write_text("the man in the boat and the other one " * 30)
+    own = ("--weights", "int4-g32", "--tables")
+    code, out, _ = run(*own, "int4", "--table-scale", "row", "--against", "exact-tables", "--json")
+    narrow = json.loads(out)
+    assert code == 0
+    assert (narrow["activations"], narrow["tables"], narrow["table_scale"]) == ("fp16", "int4", "row")
+    wide = json.loads(run(*own, "int8", "--table-scale", "table", "--against", "exact-tables", "--json")[1])
+    assert 0 < wide["kl"]["value"] < narrow["kl"]["value"]
+    assert "tables exact against stored" in run(*own, "exact")[1]
+    assert "tables need a weight format" in run("--tables", "int8")[2]
+    assert "--against exact-tables compares tables; give --tables as well" in run("--against", "exact-tables")[2]

@@ -89,7 +89,8 @@ def test_integer_designs_are_the_golden_array(weight_bits: int, k: int) -> None:
     np.testing.assert_array_equal(found, golden.matmul(array, a, codes, weight_bits))
     narrow = array.model_copy(update={"table_bits": 6})
     shift = golden.smallest_shift(narrow, a)
-    design = replace(design, entries="int6", table_group=0, table_scale="power-of-two", rounding="half-up")
+    design = Mpgemm.of_array(narrow, f"int{weight_bits}")
+    assert Mpgemm.of_array(array, "int2").exact_entries
     expected = golden.matmul(narrow, a, codes, weight_bits, shift)
     for kernel in ("plain", "auto"):
         found, _ = mpgemm(design, a.astype(np.int8), LookupWeights(design, codes.astype(np.uint8)), kernel=kernel)

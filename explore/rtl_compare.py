@@ -99,9 +99,8 @@ def compare(libraries: Sequence[Library], operands: str, say: Say) -> dict[str, 
             for name in DESIGNS:
                 if bits == 1 and name == "lut-serial":
                     continue  # the parallel one with one plane
-                rows.append(
-                    {"library": library.name, "weight_bits": bits, **_measured(name, bits, library, stream, say)}
-                )
+                row = _measured(name, bits, library, stream, say)
+                rows.append({**row, "library": library.name, "weight_bits": bits})
     found = store.versions()
     return {
         "schema_version": 1,

@@ -69,21 +69,28 @@ def random_weights(design: Mpgemm, rows: int, columns: int, seed: int = 0) -> Lo
 
 
 def roof() -> dict[str, float]:
-    """Return lookups per second of one tile in the first-level cache, and read bandwidth in bytes per second."""
-    small = random_weights(DESIGN, kernels_shuffle.OUTPUTS, 512)
-    rows = kernels_shuffle.ROWS[kernels_shuffle.widths()[0]]
-    a = np.random.default_rng(1).integers(-128, 128, (rows, 512)).astype(np.int8)
+    """Return lookups per second where all operands stay in the first-level cache, and read bytes per second."""
+    rows, columns, times = 16, 256, 200
+    small = random_weights(DESIGN, kernels_shuffle.OUTPUTS, columns)
+    a = np.random.default_rng(1).integers(-128, 128, (rows, columns)).astype(np.int8)
     tables, scales, span = kernels_loops.byte_tables(DESIGN, a)
-    sums = kernels_loops.row_sums(DESIGN, a, small)
+    sums, layout = kernels_loops.row_sums(DESIGN, a, small), kernels_bytes.layout_of(small)
+    total = np.zeros((rows, kernels_shuffle.OUTPUTS), np.float32)
     width = kernels_shuffle.widths()[0]
+    loop = kernels_bytes.loops(kernels_shuffle.passes(DESIGN), False, width, False)
 
-    def many() -> None:
-        for _ in range(50):
-            kernels_bytes.products(small, tables, scales, span, sums, width)
+    @numba.njit(error_model="numpy")
+    def repeat(*operands):  # type: ignore[no-untyped-def]
+        for _ in range(times):
+            loop(*operands)
 
-    lookups = 50 * rows * kernels_shuffle.OUTPUTS * (512 // DESIGN.k) * DESIGN.plane_count
+    operands = (
+        tables, scales, span, layout.selects, layout.signs, layout.factors, sums, layout.corrections, total,
+        layout.unit, GROUP // DESIGN.k, kernels_shuffle.steps_in_int16(DESIGN), 1 << 20,
+    )  # fmt: skip
     memory = np.ones(1 << 25, np.int64)
-    compute, read = least([many, memory.sum], 2.0)
+    compute, read = least([lambda: repeat(*operands), memory.sum], 2.0)
+    lookups = times * rows * kernels_shuffle.OUTPUTS * (columns // DESIGN.k) * DESIGN.plane_count
     return {"lookups_per_s_in_cache": lookups / compute, "read_bytes_per_s": memory.nbytes / read}
 
 

@@ -102,7 +102,7 @@ def products(weights: LookupWeights, tables: np.ndarray, scales: Single, span: i
     total = np.zeros((len(tables), len(layout.selects) * OUTPUTS), np.float32)
     chunk = kernels_shuffle.steps_in_int16(design)
     block = max(1, CACHE_BYTES // (len(tables) * TABLE * layout.unit))
-    loop = _loop(kernels_shuffle.passes(design), kernels_shuffle.masked(design), width, layout.unit > chunk)
+    loop = loops(kernels_shuffle.passes(design), kernels_shuffle.masked(design), width, layout.unit > chunk)
     loop(
         tables, scales, span, layout.selects, layout.signs, layout.factors, sums, layout.corrections, total,
         layout.unit, -(-weights.group // design.k), chunk, block,
@@ -111,7 +111,7 @@ def products(weights: LookupWeights, tables: np.ndarray, scales: Single, span: i
 
 
 @cache
-def _loop(layout: tuple[kernels_shuffle.Pass, ...], masked: bool, width: int, long: bool) -> Callable[..., None]:
+def loops(layout: tuple[kernels_shuffle.Pass, ...], masked: bool, width: int, long: bool) -> Callable[..., None]:
     """Return the compiled loops over tiles; ``long``: units exceed what 16-bit sums hold."""
     rows = ROWS[width]
     many, one = (kernels_shuffle.tile(layout, masked, r, width, long) for r in (rows, 1))

@@ -172,12 +172,11 @@ def float_tables(design: Mpgemm, activations: np.ndarray) -> np.ndarray:
     a = _by_four(activations)
     out = np.empty((*a.shape[:2], 8), np.float32)
     form, name = FLOATS[design.entries], design.entries
-    anchor = 0.0 if name == "fp32" else 1.5 * 2.0 ** (23 + lowest_exponent(name))
-    beyond = np.inf if form.has_infinity else np.nan
-    saturate = design.overflow == "saturate"
-    numbers = (np.float32(v) for v in (2.0**form.emin, anchor, form.max_value, beyond))
-    with np.errstate(over="ignore"):
-        _float_tables(a, name == "fp32", np.int32(23 - form.mantissa_bits), *numbers, saturate, out)
+    wide, saturate, drop = name == "fp32", design.overflow == "saturate", np.int32(23 - form.mantissa_bits)
+    anchor = np.float32(0 if wide else 1.5 * 2.0 ** (23 + lowest_exponent(name)))
+    beyond = np.float32(np.inf if form.has_infinity else np.nan)
+    least, top = np.float32(2.0**form.emin), np.float32(form.max_value)
+    _float_tables(a, wide, drop, least, anchor, top, beyond, saturate, out)
     return out
 
 

@@ -1,9 +1,9 @@
 """Logic synthesis: Verilog to a netlist of library cells, with its area and timing.
 
 yosys (pyosys) elaborates, optimises and maps flip-flops; abc maps, buffers and sizes the logic between them with a
-driving cell and an output load (see :mod:`lutscape.rtl.synth_script`); :mod:`lutscape.rtl.sta` then times the whole
-netlist with clock-to-output and setup, which abc leaves out. abc sizes towards the period but does not promise it:
-``worst_slack_ps`` says whether it was reached.
+driving cell and an output load; :mod:`lutscape.rtl.sta` times the whole netlist. Recipes are tried from the smallest
+to the fastest until one meets the period (:data:`lutscape.rtl.synth_script.RECIPES`); if none does, the fastest
+netlist is returned, and ``worst_slack_ps`` says by how much it misses.
 
 Results are cached by content: Verilog, libraries, constraints, recipe and tool version. Area is the sum of cell areas:
 no wires, no clock tree, no utilisation.
@@ -16,13 +16,8 @@ Example:
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import json
-import os
 import re
 import time
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, lru_cache
@@ -30,25 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from lutscape.hw.errors import UserError
-from lutscape.models.registry import CACHE_VARIABLE, cache_dir
-from lutscape.rtl import liberty, netlist, sta
-from lutscape.rtl.synth_process import library_names, run, version
-from lutscape.rtl.synth_script import RECIPE, Recipe, commands, constraints
+from lutscape.rtl import liberty, netlist, sta, synth_cache
+from lutscape.rtl.synth_process import run, version
+from lutscape.rtl.synth_script import RECIPES, Recipe, commands, constraints
 
-DEFAULTS = {"nangate45": ("BUF_X2", 10.0)}
-"""Driving cell and load (fF, about six inverter inputs) of the libraries that have names."""
+BUFFERS = {"BUF_X2": 10.0, "BUFx2_ASAP7_75t_R": 3.898}
+"""Driving cells taken where none is named, with the load beside them, fF: Nangate45 and ASAP7."""
+NAMED = {"nangate45": "BUF_X2"}
 TIMEOUT_S = 900.0
-TIMERS = (
-    "sta.py",
-    "sta_kernels.py",
-    "linked.py",
-    "netlist.py",
-    "verilog_reader.py",
-    "liberty.py",
-    "liberty_read.py",
-    "expression.py",
-)
-SCHEMA = 1
+FANOUT, SLEW_PS = 4, 30.0
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -132,6 +118,23 @@ class Synthesis:
         return _timing(self.parsed, self.libraries, period_ps or self.period_ps, self.driving_cell, self.load_ff)
 
 
+@dataclass(frozen=True)
+class _Job:
+    """What all recipes have in common."""
+
+    verilog: str
+    top: str
+    paths: tuple[Path, ...]
+    period_ps: float
+    driving_cell: str
+    load_ff: float
+    flatten: bool
+    blocks: bool
+    dont_use: tuple[str, ...]
+    cache: bool
+    timeout_s: float
+
+
 def synthesise(
     verilog: str,
     top: str,
@@ -145,7 +148,7 @@ def synthesise(
     dont_use: Iterable[str] = (),
     cache: bool = True,
     timeout_s: float = TIMEOUT_S,
-    recipe: Recipe = RECIPE,
+    recipes: Sequence[Recipe] = RECIPES,
 ) -> Synthesis:
     """Synthesise one module.
 
@@ -154,96 +157,151 @@ def synthesise(
         top: module to build.
         library: Liberty files, or the name of one in the cache.
         period_ps: clock period to aim at.
-        driving_cell: buffer in front of every input; may be left out for a named library.
-        load_ff: on every output; may be left out for a named library.
-        flatten: dissolve the hierarchy (smaller, faster; the netlist can then be timed and simulated).
+        driving_cell: buffer in front of every input; may be left out for libraries with a buffer of :data:`BUFFERS`.
+        load_ff: on every output; likewise.
+        flatten: dissolve the hierarchy (smaller, faster).
         keep_hierarchy_for_area: synthesise a second time module by module and report ``blocks``.
         dont_use: cell names or globs that may not be used.
         cache: read and write results in the cache directory.
         timeout_s: for each run of yosys.
-        recipe: how.
+        recipes: tried in turn until one meets the period.
 
     Raises:
         UserError: bad arguments or Verilog, a library without a needed cell, pyosys missing, a time-out.
     """
     names = [library] if isinstance(library, str | Path) else list(library)
-    driving_cell, load_ff = _drive(names, driving_cell, load_ff)
-    _check(top, period_ps, load_ff, driving_cell, dont_use := tuple(dont_use))
-    paths = [liberty.find(name) for name in names]
-    if not paths:
+    if not names:
         raise UserError("no Liberty file given; give a path, or nangate45 after: lutscape rtl liberty get nangate45")
-    plain = [_plain(path, cache) for path in paths]
-    script = commands("design.v", top, library_names(len(plain)), period_ps, flatten, dont_use, recipe)
-    limits = constraints(driving_cell, load_ff)
+    paths = tuple(liberty.find(name) for name in names)
+    cell, load = _drive(names, paths, driving_cell, load_ff)
+    avoid = tuple(dont_use)
+    _check(top, period_ps, load, cell, avoid)
+    job = _Job(
+        verilog, top, paths, period_ps, cell, load, flatten, keep_hierarchy_for_area, avoid, cache, timeout_s
+    )  # fmt: skip
+    best: Synthesis | None = None
+    for recipe in recipes:
+        found = _one(job, recipe)
+        if best is None or found.min_period_ps < best.min_period_ps:
+            best = found
+        if best.worst_slack_ps >= 0:
+            break
+    assert best is not None
+    return best
+
+
+def register_overhead_ps(library: liberty.Library) -> float:
+    """Return clock-to-output at a fan-out of four data pins plus setup of the library's smallest flip-flop.
+
+    It is what abc's delay target leaves of a period to logic; 0 for a library without plain flip-flops.
+    """
+    flops = [
+        cell
+        for cell in map(library.__getitem__, library)
+        if cell.register is not None
+        and cell.register.kind == "ff"
+        and not cell.unsupported
+        and cell.register.clear is None
+        and cell.register.preset is None
+    ]
+    if not flops:
+        return 0.0
+    cell = min(flops, key=lambda c: c.area_um2)
+    data = [a for a in cell.arcs if a.kind in ("setup_rising", "setup_falling")]
+    load = FANOUT * max((max(cell.pins[a.pin].capacitance_ff) for a in data), default=0.0)
+    edges = [t for a in cell.arcs if a.kind in ("rising_edge", "falling_edge") for t in a.delay if t is not None]
+    setups = [t for a in data for t in a.constraint if t is not None]
+    launch = max((sta.look_up(t, 0.0, load) for t in edges), default=0.0)
+    return launch + max((sta.look_up(t, SLEW_PS, 0.0) for t in setups), default=0.0)
+
+
+def _one(job: _Job, recipe: Recipe) -> Synthesis:
+    """Synthesise with one recipe, or take the result from the cache."""
+    texts = [synth_cache.unpacked(path) for path in job.paths]
     versions = {"pyosys": version()}
-    key = _hash([SCHEMA, verilog, top, script, limits, keep_hierarchy_for_area, [h for h, _ in plain], versions])
-    stored = _read(key) if cache else None
+    limits = constraints(job.driving_cell, job.load_ff)
+    script = commands(job.top, len(texts), "{delay}", job.flatten, job.dont_use, recipe)
+    what = [SCHEMA, job.verilog, job.top, script, job.period_ps, limits, job.blocks, [h for h, _ in texts], versions]
+    key = synth_cache.digest(what)
+    stored = synth_cache.read(key) if job.cache else None
+    fresh = stored is None
     if stored is None:
-        start = time.perf_counter()
-        cells = liberty.load(paths)
-        cells.cell(driving_cell, "driving cell")
-        files = [path for _, path in plain]
-        mapped = run(verilog, top, files, script, limits, timeout_s)
-        blocks: dict[str, Block] = {}
-        if keep_hierarchy_for_area:
-            deep = commands("design.v", top, library_names(len(plain)), period_ps, False, dont_use, recipe)
-            blocks = _blocks(run(verilog, top, files, deep, limits, timeout_s).modules, top, cells)
-        stored = {
-            "netlist": mapped.netlist,
-            "blocks": {name: asdict(b) for name, b in blocks.items()},
-            "library": cells.name,
-            "seconds": time.perf_counter() - start,
-            **_totals(mapped.modules, top, cells),
-        }
-        fresh = True
-    else:
-        fresh = False
-    timer = _timer()
-    if flatten and stored.get("timer") != timer:
-        report = _timing(netlist.parse(stored["netlist"], top), tuple(paths), period_ps, driving_cell, load_ff)
+        stored = _run(job, recipe, [path for _, path in texts], limits)
+    timed = stored.get("timer") == synth_cache.timer()
+    if not timed:
+        parsed = netlist.parse(stored["netlist"], job.top)
+        report = _timing(parsed, job.paths, job.period_ps, job.driving_cell, job.load_ff)
         stored["min_period_ps"] = report.min_period_ps
-        stored["critical_path"] = [asdict(s) for s in report.critical_path]
-        stored["timer"] = timer
-        if cache:
-            _write(key, stored)
-    elif fresh and cache:
-        _write(key, stored)
-    reached = float(stored.get("min_period_ps", float("nan")))
+        stored["critical_path"] = [asdict(step) for step in report.critical_path]
+        stored["timer"] = synth_cache.timer()
+    if job.cache and (fresh or not timed):
+        synth_cache.write(key, stored)
     return Synthesis(
-        top,
-        stored["netlist"],
-        _place(key).with_suffix(".v.gz") if cache else None,
-        tuple(paths),
-        stored["library"],
-        stored["area_um2"],
-        stored["cells"],
-        stored["registers"],
-        stored["register_area_um2"],
-        {name: Block(**b) for name, b in stored["blocks"].items()},
-        period_ps,
-        driving_cell,
-        load_ff,
-        period_ps - reached,
-        reached,
-        tuple(sta.Step(**s) for s in stored.get("critical_path", ())),
-        recipe.name,
-        versions,
-        key,
-        stored["seconds"],
-        not fresh,
+        top=job.top,
+        netlist=stored["netlist"],
+        path=synth_cache.netlist_path(key) if job.cache else None,
+        libraries=job.paths,
+        library=stored["library"],
+        area_um2=stored["area_um2"],
+        cells=stored["cells"],
+        registers=stored["registers"],
+        register_area_um2=stored["register_area_um2"],
+        blocks={name: Block(**b) for name, b in stored["blocks"].items()},
+        period_ps=job.period_ps,
+        driving_cell=job.driving_cell,
+        load_ff=job.load_ff,
+        worst_slack_ps=job.period_ps - stored["min_period_ps"],
+        min_period_ps=stored["min_period_ps"],
+        critical_path=tuple(sta.Step(**step) for step in stored["critical_path"]),
+        recipe=recipe.name,
+        versions=versions,
+        key=key,
+        seconds=stored["seconds"],
+        cached=not fresh,
     )
 
 
-def _drive(names: Sequence[str | Path], driving_cell: str | None, load_ff: float | None) -> tuple[str, float]:
-    known = DEFAULTS.get(str(names[0])) if len(names) == 1 else None
-    if known is None and (driving_cell is None or load_ff is None):
-        missing = "a driving cell" if driving_cell is None else "a load in fF"
+def _run(job: _Job, recipe: Recipe, files: Sequence[Path], limits: str) -> dict[str, Any]:
+    """Run yosys; return what is stored of it."""
+    start = time.perf_counter()
+    cells = _library(job.paths)
+    cells.cell(job.driving_cell, "driving cell")
+    delay = f"{max(1.0, job.period_ps - _overhead(job.paths)):.0f}"
+
+    def build(flatten: bool) -> tuple[str, Mapping[str, Mapping[str, int]]]:
+        script = commands(job.top, len(files), delay, flatten, job.dont_use, recipe)
+        mapped = run(job.verilog, job.top, files, script, limits, job.timeout_s)
+        return mapped.netlist, mapped.modules
+
+    text, modules = build(job.flatten)
+    blocks = _blocks(build(False)[1], job.top, cells) if job.blocks else {}
+    return {
+        "netlist": text,
+        "blocks": {name: asdict(b) for name, b in blocks.items()},
+        "library": cells.name,
+        "seconds": time.perf_counter() - start,
+        **_totals(modules, job.top, cells),
+    }
+
+
+def _drive(
+    names: Sequence[str | Path], paths: tuple[Path, ...], driving_cell: str | None, load_ff: float | None
+) -> tuple[str, float]:
+    """Return driving cell and load, the defaults of the library where they are not given."""
+    if driving_cell is None and len(names) == 1 and str(names[0]) in NAMED:
+        driving_cell = NAMED[str(names[0])]
+    if driving_cell is None:
+        cells = _library(paths)
+        driving_cell = next((name for name in BUFFERS if name in cells), None)
+    if driving_cell is not None and load_ff is None:
+        load_ff = BUFFERS.get(driving_cell)
+    if driving_cell is None or load_ff is None:
+        missing = "a driving cell" if driving_cell is None else "an output load in fF"
         raise UserError(
-            f"synthesis with {', '.join(map(str, names))} needs {missing}: abc sizes and buffers only with both "
-            f"(named libraries have defaults: {', '.join(DEFAULTS)})"
+            f"synthesis with {', '.join(p.name for p in paths)} needs {missing}: abc buffers and sizes only with both "
+            f"(known without: {', '.join(BUFFERS)})"
         )
-    cell, load = known or ("", 0.0)
-    return driving_cell if driving_cell is not None else cell, load_ff if load_ff is not None else load
+    return driving_cell, load_ff
 
 
 def _check(top: str, period_ps: float, load_ff: float, driving_cell: str, dont_use: Sequence[str]) -> None:
@@ -266,6 +324,11 @@ def _timing(
 @lru_cache(maxsize=4)
 def _library(paths: tuple[Path, ...]) -> liberty.Library:
     return liberty.load(paths)
+
+
+@lru_cache(maxsize=4)
+def _overhead(paths: tuple[Path, ...]) -> float:
+    return register_overhead_ps(_library(paths))
 
 
 def _totals(modules: Mapping[str, Mapping[str, int]], top: str, cells: liberty.Library) -> dict[str, Any]:
@@ -305,74 +368,3 @@ def _blocks(modules: Mapping[str, Mapping[str, int]], top: str, cells: liberty.L
         area = sum(cells[c].area_um2 * n for c, n in own.items())
         result[name] = Block(instances, area, sum(n for c, n in own.items() if cells[c].register is not None))
     return result
-
-
-# Cache.
-
-
-def _hash(values: Any) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
-
-
-@lru_cache(maxsize=1)
-def _timer() -> str:
-    """Return a hash of the modules that time netlists: stored timing is theirs."""
-    folder = Path(__file__).parent
-    return hashlib.sha256(b"".join((folder / name).read_bytes() for name in TIMERS)).hexdigest()
-
-
-def _plain(path: Path, cache: bool) -> tuple[str, Path]:
-    """Return hash and path of a Liberty file, unpacked into the cache if it is compressed."""
-    stat = path.stat()
-    return _unpacked(path, (stat.st_mtime_ns, stat.st_size))
-
-
-@lru_cache(maxsize=32)
-def _unpacked(path: Path, stamp: tuple[int, int]) -> tuple[str, Path]:
-    try:
-        data = path.read_bytes()
-        if data[:2] != b"\x1f\x8b":
-            return hashlib.sha256(data).hexdigest(), path
-        data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    digest = hashlib.sha256(data).hexdigest()
-    target = cache_dir() / "liberty" / "unpacked" / f"{digest}.lib"
-    if not target.is_file():
-        _replace(target, data)
-    return digest, target
-
-
-def _place(key: str) -> Path:
-    return cache_dir() / "synthesis" / key[:2] / f"{key}.json"
-
-
-def _read(key: str) -> dict[str, Any] | None:
-    """Return a stored result; None if there is none, or a damaged one."""
-    path = _place(key)
-    try:
-        stored: dict[str, Any] = json.loads(path.read_text())
-        stored["netlist"] = gzip.decompress(path.with_suffix(".v.gz").read_bytes()).decode()
-    except (OSError, ValueError, EOFError, zlib.error):
-        return None
-    return stored
-
-
-def _write(key: str, stored: Mapping[str, Any]) -> None:
-    path = _place(key)
-    text = json.dumps({k: v for k, v in stored.items() if k != "netlist"}, indent=1)
-    _replace(path.with_suffix(".v.gz"), gzip.compress(stored["netlist"].encode(), 6, mtime=0))
-    _replace(path, text.encode())
-
-
-def _replace(path: Path, data: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    except OSError as error:
-        place = error.filename or path
-        raise UserError(
-            f"{place}: cannot be written: {error.strerror or error}; set {CACHE_VARIABLE} to another directory"
-        ) from None

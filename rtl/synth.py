@@ -34,7 +34,7 @@ BUFFERS = {"BUF_X2": 10.0, "BUFx2_ASAP7_75t_R": 3.898}
 NAMED = {"nangate45": "BUF_X2"}
 TIMEOUT_S = 900.0
 FANOUT, SLEW_PS = 4, 30.0
-SCHEMA = 2
+SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -190,12 +190,9 @@ def synthesise(
     return best
 
 
-def register_overhead_ps(library: liberty.Library) -> float:
-    """Return clock-to-output at a fan-out of four data pins plus setup of the library's smallest flip-flop.
-
-    It is what abc's delay target leaves of a period to logic; 0 for a library without plain flip-flops.
-    """
-    flops = [
+def flip_flops(library: liberty.Library) -> list[liberty.Cell]:
+    """Return the plain flip-flops (one data pin, neither clear nor preset), the smallest first."""
+    found = [
         cell
         for cell in map(library.__getitem__, library)
         if cell.register is not None
@@ -203,10 +200,20 @@ def register_overhead_ps(library: liberty.Library) -> float:
         and not cell.unsupported
         and cell.register.clear is None
         and cell.register.preset is None
+        and len(cell.register.next_state.variables) == 1
     ]
-    if not flops:
+    return sorted(found, key=lambda c: (c.area_um2, c.name))
+
+
+def register_overhead_ps(library: liberty.Library) -> float:
+    """Return clock-to-output at a fan-out of four data pins plus setup of the library's smallest flip-flop.
+
+    It is what abc's delay target leaves of a period to logic; 0 for a library without plain flip-flops.
+    """
+    cells = flip_flops(library)
+    if not cells:
         return 0.0
-    cell = min(flops, key=lambda c: c.area_um2)
+    cell = cells[0]
     data = [a for a in cell.arcs if a.kind in ("setup_rising", "setup_falling")]
     load = FANOUT * max((max(cell.pins[a.pin].capacitance_ff) for a in data), default=0.0)
     edges = [t for a in cell.arcs if a.kind in ("rising_edge", "falling_edge") for t in a.delay if t is not None]
@@ -220,7 +227,7 @@ def _one(job: _Job, recipe: Recipe) -> Synthesis:
     texts = [synth_cache.unpacked(path) for path in job.paths]
     versions = {"pyosys": version()}
     limits = constraints(job.driving_cell, job.load_ff)
-    script = commands(job.top, len(texts), "{delay}", job.flatten, job.dont_use, recipe)
+    script = commands(job.top, len(texts), "{delay}", job.flatten, job.dont_use, (), recipe)
     what = [SCHEMA, job.verilog, job.top, script, job.period_ps, limits, job.blocks, [h for h, _ in texts], versions]
     key = synth_cache.digest(what)
     stored = synth_cache.read(key) if job.cache else None
@@ -267,9 +274,10 @@ def _run(job: _Job, recipe: Recipe, files: Sequence[Path], limits: str) -> dict[
     cells = _library(job.paths)
     cells.cell(job.driving_cell, "driving cell")
     delay = f"{max(1.0, job.period_ps - _overhead(job.paths)):.0f}"
+    large = [cell.name for cell in flip_flops(cells)[1:]]
 
     def build(flatten: bool) -> tuple[str, Mapping[str, Mapping[str, int]]]:
-        script = commands(job.top, len(files), delay, flatten, job.dont_use, recipe)
+        script = commands(job.top, len(files), delay, flatten, job.dont_use, large, recipe)
         mapped = run(job.verilog, job.top, files, script, limits, job.timeout_s)
         return mapped.netlist, mapped.modules
 

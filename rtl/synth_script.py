@@ -24,6 +24,9 @@ multiplier 8 x 8), and why it was left:
     synth -booth, synth -arith_tree               0 %      +1.2 %    -1.2 %   (-booth: +4 % on products)
     carry-save trees of library full adders      +0.1 %    +4.5 %    +3.9 %   (ASAP7: +2.5 % and -7 % for multipliers)
 
+Registers become the library's smallest plain flip-flop: left alone, yosys prefers one whose output is not inverted,
+DFFHQx4 in ASAP7, and a lookup array grows by 11 %.
+
 abc takes the period less :data:`a register's overhead <lutscape.rtl.synth.register_overhead_ps>`; it sees neither
 clock-to-output nor setup.
 """
@@ -62,7 +65,13 @@ RECIPES = (
 
 
 def commands(
-    top: str, libraries: int, delay_ps: str, flatten: bool, dont_use: Sequence[str], recipe: Recipe
+    top: str,
+    libraries: int,
+    delay_ps: str,
+    flatten: bool,
+    dont_use: Sequence[str],
+    flip_flops: Sequence[str],
+    recipe: Recipe,
 ) -> list[str]:
     """Return the yosys commands: files of :mod:`lutscape.rtl.synth_process` in, ``netlist.v`` and ``stat.json`` out.
 
@@ -72,17 +81,19 @@ def commands(
         delay_ps: that logic between registers may take.
         flatten: dissolve the hierarchy before optimising.
         dont_use: cell names or globs that mapping may not use.
+        flip_flops: that registers may not become.
         recipe: options and abc script.
     """
     liberty = " ".join(f"-liberty {name}" for name in library_names(libraries))
     avoid = "".join(f" -dont_use {name}" for name in dont_use)
+    large = "".join(f" -dont_use {name}" for name in flip_flops)
     options = " ".join(o for o in ("-flatten" if flatten else "", recipe.synth) if o)
     abc = "+" + ";".join(c.replace("{D}", f"-D {delay_ps}").replace(" ", ",") for c in recipe.abc)
     return [
         f"read_verilog -sv {SOURCE}",
         f"hierarchy -check -top {top}",
         f"synth -top {top} {options}".rstrip(),
-        f"dfflibmap {liberty}{avoid}",
+        f"dfflibmap {liberty}{avoid}{large}",
         "opt",
         f"abc {liberty} -constr constraints -D {delay_ps} -script {abc}{avoid}",
         "setundef -zero",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lutscape.hw import gates
+from lutscape.hw import gates, technology
 from lutscape.hw.machines.gpu import GpuSpec, LutArrays, LutUnit
 from lutscape.hw.memory import ENERGY_SOURCE, sram_energy_pj_per_byte
 from lutscape.hw.ppa import Ppa, Quantity, assemble
@@ -22,6 +22,9 @@ FMA_PJ_45NM = 0.9 + 3.7
 L2_PJ_PER_BYTE_45NM = 100 / 8
 """pJ per byte of a 1 MB cache at 45 nm: 100 pJ per 64 bits (Horowitz, ISSCC 2014, Fig. 1.1.9)."""
 SHARED_BANKS = 32
+BUILDERS = Source(
+    grade=Grade.DERIVED, source="builders inside the arrays: gate count anchored to arXiv 2408.06003 Table 2 (M2N64K4)"
+)
 ACCUMULATOR_BITS = 16
 """As in the anchor of :mod:`lutscape.hw.gates`."""
 
@@ -44,6 +47,11 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
             f"{spec.sms} SMs x {area_source.source}{scaled}",
         )
     }
+    builder_pj = 0.0
+    if isinstance(unit, LutUnit) and unit.precompute == "on-the-fly":
+        builder_mm2, builder_pj = _builder(spec, unit)
+        count = spec.sms * unit.arrays_per_sm * unit.m
+        area["table builders"] = Quantity(count * builder_mm2, "mm2", BUILDERS.grade, f"{count} x {BUILDERS.source}")
     efficiency = spec.provenance("matrix_unit.tera_ops_per_watt") or fallback
     attention = spec.provenance("attention_tera_ops_per_watt") or fallback
     dram = spec.provenance("dram.energy_pj_per_bit") or fallback
@@ -62,6 +70,8 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
             result.activity["plane_mac"] * per_mac * energy_ratio / unit.efficiency_weight_bits,
             efficiency,
         )
+        if builder_pj:
+            add("table builders", result.activity.get("table", 0.0 * result.cycles) * builder_pj, BUILDERS)
     else:
         add("tensor cores", result.activity["matrix_mac"] * per_mac, efficiency)
     add("FP16 tensor cores", result.activity["fp16_mac"] * 2 / spec.attention_tera_ops_per_watt, attention)
@@ -77,6 +87,16 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
     if isinstance(unit, LutUnit) or unit.activation_format not in ("fp16", "bf16"):
         convention += ", nor the FP16 tensor cores that run attention and floating-point layers"
     return assemble(result, area, convention, energy, sources, spec.timing_source())
+
+
+def _builder(spec: GpuSpec, unit: LutUnit) -> tuple[float, float]:
+    """Return mm² of a builder that finishes one table per cycle, and pJ per table, at the spec's node."""
+    at28 = technology.load("28nm")
+    anchor = gates.anchor("lut", at28.gate_area_um2)
+    bits = 8 if unit.activation_format in ("int8", "fp8_e4m3") else 16
+    count = gates.table_builder(unit.k, unit.table_bits, bits)
+    area = count * spec.node.gate_area_um2 * anchor.area_factor * 1e-6
+    return area, count * anchor.pj_per_gate * spec.node.energy_ratio(at28)
 
 
 def _from_published(unit: LutUnit) -> tuple[float, float]:

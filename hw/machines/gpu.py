@@ -49,8 +49,9 @@ class LutUnit(Part):
     arrays_per_sm: int = Field(ge=1, le=1024)
     register_scale: float = Field(default=1.0, ge=1, le=16)
     """Accumulator register capacity relative to the base SM (paper, Table 1: doubled)."""
-    precompute: Literal["fused", "separate"] = "fused"
-    """Tables built by the preceding element-wise operator, or by a kernel of their own."""
+    precompute: Literal["fused", "separate", "on-the-fly"] = "fused"
+    """Tables built by the preceding element-wise operator, by a kernel of their own, or inside the units as activations
+    arrive: again for every n columns of an array."""
     area_mm2_per_sm: float = Field(gt=0)
     """Area of the SM's lookup units as described by ``published_for``, at the spec's technology node, mm²."""
     tera_ops_per_watt: float = Field(gt=0)

@@ -52,6 +52,7 @@ from lutscape.hw.machines.gpu import GpuSpec, LutUnit
 from lutscape.hw.result import Bools, Floats, Result
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
+from lutscape.sim.lut_tensor_core import sm_timing
 from lutscape.sim.operators import Operators, prepare, scaling_operations
 
 MMA_ROWS = 16
@@ -103,7 +104,7 @@ def timing(spec: GpuSpec, trace: Trace) -> Result:
     lut = isinstance(unit, LutUnit)
     bits = np.maximum(ops.weight_bits, 1)
     header = trace.header
-    return Result(
+    result = Result(
         machine=spec.name,
         clock_mhz=spec.clock_mhz,
         operators=ops.frame,
@@ -124,6 +125,7 @@ def timing(spec: GpuSpec, trace: Trace) -> Result:
         prefill_tokens=header.prompt_tokens,
         decode_steps=header.decode_tokens,
     )
+    return sm_timing.refine(spec, ops, on_unit, result) if lut else result
 
 
 def _on_unit(spec: GpuSpec, ops: Operators) -> Bools:

@@ -26,8 +26,8 @@ def gpu(name: str = "a100-lut-4x", **changes: object) -> GpuSpec:
     return spec
 
 
-def scalar_linear(spec: GpuSpec, row: dict[str, Any], bits: int, group: int) -> tuple[float, float]:
-    """Straight-line twin of the module's docstring, over every candidate: (best total before overhead, its DRAM bytes).
+def scalar_linear(spec: GpuSpec, row: dict[str, Any], bits: int, group: int) -> float:
+    """Straight-line twin of the module's docstring: the fastest of all candidates before overhead, cycles.
 
     One reader; tables and launch overhead left out.
     """
@@ -36,15 +36,15 @@ def scalar_linear(spec: GpuSpec, row: dict[str, Any], bits: int, group: int) -> 
     m, n, k = row["M"], row["N"], row["K"]
     b_w = row["weight_bytes"] * 8 / (n * k)
     unit_json = u.model_dump_json()
-    per_k = (1.0 if u.precompute == "on-the-fly" else 2 ** (u.k - 1) * u.table_bits / 8 / u.k)
+    per_k = 1.0 if u.precompute == "on-the-fly" else 2 ** (u.k - 1) * u.table_bits / 8 / u.k
     cores = min(4, u.arrays_per_sm)
     beta = spec.dram_bytes_per_cycle
     far = spec.dram.latency_ns * spec.clock_mhz * 1e-3
     vector = (m * n * math.ceil(k / group) + 3 * m * k) / spec.vector_ops_per_cycle_per_sm / spec.sms
-    found: list[tuple[float, float, float]] = []
-    few = m < sm_timing.FEW_ROWS
+    found: list[float] = []
+    allowed = range(1, 2 * sm_timing.FEW_TILE) if m < sm_timing.FEW_ROWS else range(sm_timing.FEW_TILE, 257)
     for t_m in (u.m << i for i in range(9)):
-        if t_m > 256 or few != (t_m < 2 * sm_timing.FEW_TILE) and (few or t_m < sm_timing.FEW_TILE):
+        if t_m not in allowed:
             continue
         for t_n in (u.n << i for i in range(11)):
             if not 32 <= t_n <= 1024:
@@ -72,9 +72,6 @@ def scalar_linear(spec: GpuSpec, row: dict[str, Any], bits: int, group: int) -> 
                         if c < 1:
                             continue
 
-                        def tau(blocks: int, w: int = w, each: int = each, run: Any = run) -> float:
-                            return max(math.ceil(blocks * w / cores) * each * run.interval, run.latency) if blocks else 0
-
                         for split in (1, 2, 4, 8, 16):
                             if split > 1 and k < split * t_k:
                                 continue
@@ -83,7 +80,8 @@ def scalar_linear(spec: GpuSpec, row: dict[str, Any], bits: int, group: int) -> 
                             steps = math.ceil(k / (split * t_k))
                             busiest = math.ceil(grid / spec.sms)
                             waves = math.ceil(busiest / c)
-                            compute = steps * (busiest // c * tau(c) + tau(busiest % c))
+                            issued = math.ceil(busiest * w / min(cores, c * w)) * each * run.interval
+                            compute = steps * max(issued, waves * run.latency)
                             reads = x_bytes * g_n + w_bytes * g_m
                             shared = busiest * steps * (x_bytes + w_bytes + reads) / spec.shared_bytes_per_cycle_per_sm
                             partial = 8 * split * m * n if split > 1 else 0
@@ -99,22 +97,20 @@ def scalar_linear(spec: GpuSpec, row: dict[str, Any], bits: int, group: int) -> 
                                 slots = min(spec.sms * c, b_m * b_n)
                                 r, q = t_m * per_k, t_n * b_w / 8
                                 p_m = min(max(math.sqrt(slots * q / r), 1), b_m)
-                                p_n = min(math.ceil(slots / p_m), b_n)
-                                patches = math.ceil(b_m * b_n / max(p_m * p_n, 1))
+                                p_n = min(max(slots / p_m, 1), b_n)
+                                p_m = min(max(slots / p_n, 1), b_m)
+                                patches = b_m * b_n / (p_m * p_n)
                                 incoming = max(incoming, patches * (p_m * r + p_n * q) * k)
                             wait = spec.l2_latency_cycles + far * min(incoming / loaded, 1)
                             latency = waves * steps * wait / (stages - 1)
-                            drain = t_m * t_n * 2 * min(c, busiest) / spec.l2_bytes_per_cycle_per_sm
+                            drain = t_m * t_n * 2 * (busiest if c == 1 else 1) / spec.l2_bytes_per_cycle_per_sm
                             ends = waves * (spec.l2_latency_cycles + far) + drain + partial / spec.l2_bytes_per_cycle
                             dram = (incoming + 2 * m * n) / beta
-                            found.append(
-                                (max(compute, shared, vector, l2, dram, latency) + ends, l2_bytes, incoming + 2 * m * n)
-                            )
-    least = min(f[0] for f in found)
-    return least, min((f for f in found if f[0] <= 1.01 * least), key=lambda f: f[1])[2]
+                            found.append(max(compute, shared, vector, l2, dram, latency) + ends)
+    return min(found)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     m=st.integers(1, 3000), n=st.integers(1, 9000), k=st.integers(64, 6000),
     weights=st.sampled_from(["int1-g128", "int2-g64", "int4-g128"]),
@@ -134,7 +130,7 @@ def test_linear_equals_the_scalar_twin(
     ops = prepare(traces.trace(row))
     found = sm_timing.linear(spec, ops, np.array([0]))
     mine = max(found[p][0] for p in sm_timing.PARTS) + found["ends"][0]
-    least, _ = scalar_linear(spec, row, int(weights[3]), int(weights.split("-g")[1]))
+    least = scalar_linear(spec, row, int(weights[3]), int(weights.split("-g")[1]))
     assert least * (1 - 1e-9) <= mine <= sm_timing.NEAR * least * (1 + 1e-9)
 
 

@@ -32,4 +32,4 @@ def add_pe(array: Array) -> Cell:
     lines += ["", "// planes at their weights", *adders] if adders else []
     several = "s" if planes > 1 else ""
     what = f"Adding element: {k} activations times {planes} weight plane{several} of ±1."
-    return pe.cell(array, "add_pe", what, [*lines, *pe.finish(array, total)])
+    return pe.cell(array, what, [*lines, *pe.finish(array, total)])

@@ -39,7 +39,7 @@ def lookup_pe(array: Array) -> Cell:
     lines += ["", "// planes at their weights", *adders] if adders else []
     several = "s" if planes > 1 else ""
     what = f"Lookup element: one table, {planes} weight plane{several} of {k} weights."
-    return pe.cell(array, "lookup_pe", what, [*lines, *pe.finish(array, total)])
+    return pe.cell(array, what, [*lines, *pe.finish(array, total)])
 
 
 def index_width(array: Array) -> int:

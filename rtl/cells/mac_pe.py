@@ -40,4 +40,4 @@ def mac_pe(array: Array) -> Cell:
     total, adders = tree(sums, "sum")
     lines += ["", "// planes at their weights", *adders] if adders else []
     what = f"Multiplying element: {k} products INT{bits} x UINT{digit}."
-    return pe.cell(array, "mac_pe", what, [*lines, *pe.finish(array, total)], (add,))
+    return pe.cell(array, what, [*lines, *pe.finish(array, total)], (add,))

@@ -36,8 +36,7 @@ def value_range(array: Array) -> tuple[int, int]:
 @cache
 def narrower(array: Array) -> Cell:
     """Return the narrower of an array whose ``table_bits`` are fewer than exact entries need."""
-    low, high = value_range(array)
-    wide, bits, most = signed_bits(low, high), array.table_bits, array.largest_shift
+    wide, bits, most = signed_bits(*value_range(array)), array.table_bits, array.largest_shift
     limit = (1 << (bits - 1)) - 1
     above = wide - bits
     parameters: dict[str, int | str] = {"value_bits": wide, "table_bits": bits, "largest_shift": most}
@@ -65,7 +64,7 @@ def narrower(array: Array) -> Cell:
         f"assign y_value = {{minus, body[{bits - 2}:1], body[0] | lowest}};",
     ]
     name = f"narrower_e{wide}t{bits}h{most}"
-    numbers = f"INT{wide} {low} … {high}, to INT{bits} ±{limit}"
+    numbers = f"INT{wide} to INT{bits} ±{limit}"
     return Cell(
         name=name,
         kind="narrower",
@@ -113,9 +112,12 @@ def bins(array: Array, entries: Ints, shift: Ints) -> dict[str, int]:
     rounded = (entries + halves(shift)) >> shift
     ties = (shift > 0) & ((entries & ((np.int64(1) << shift) - 1)) == halves(shift))
     hits = {f"shift {s}": int((shift == s).sum()) for s in range(array.largest_shift + 1)}
+    low, high = golden.entry_range(exact(array))
+    if high > limit:
+        hits["clamped from above"] = int((rounded > limit).sum())
+    if low < -limit:
+        hits["clamped from below"] = int((rounded < -limit).sum())
     return hits | {
-        "clamped from above": int((rounded > limit).sum()),
-        "clamped from below": int((rounded < -limit).sum()),
         "not clamped": int((np.abs(rounded) <= limit).sum()),
         "tie above zero": int((ties & (entries > 0)).sum()),
         "tie below zero": int((ties & (entries < 0)).sum()),

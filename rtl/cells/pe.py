@@ -84,13 +84,13 @@ def finish(array: Array, term: Term) -> list[str]:
     return [*lines, *signed_sum.accumulate(term, "kept", bits), "assign y_sum = next;"]
 
 
-def cell(array: Array, kind: str, what: str, body: list[str], parts: tuple[Cell, ...] = ()) -> Cell:
+def cell(array: Array, what: str, body: list[str], parts: tuple[Cell, ...] = ()) -> Cell:
     """Return the processing element of an array with a body."""
     inside, ports, numbers = parameters(array), channels(array), formats(array)
     name = f"{family(array)}_pe_{suffix(inside)}"
     return Cell(
         name=name,
-        kind=kind,
+        kind=f"{family(array)}_pe",
         parameters=inside,
         source=module(name, what, inside, ports, indented(body), numbers=numbers, clocked=False),
         channels=ports,

@@ -6,6 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from lutscape.rtl.cell import Channel, header
 
+ASCII = str.maketrans({"…": "...", "±": "+-", "⌈": "ceil(", "⌉": ")"})
+"""For comments in Verilog, of which tools expect plain characters."""
+
 
 def index_bits(count: int) -> int:
     """Return bits of an unsigned number 0 … count - 1, at least one.
@@ -64,7 +67,7 @@ def module(
     """Return one module: opening comment, ports, body (indented by four spaces already)."""
     head = header(what, parameters, latency, interval, formula, numbers)
     declared = ",\n".join(f"    {line}" for line in ports(channels, clocked))
-    return f"{head}module {name} (\n{declared}\n);\n{body.rstrip()}\nendmodule\n"
+    return f"{head}module {name} (\n{declared}\n);\n{body.rstrip()}\nendmodule\n".translate(ASCII)
 
 
 def indented(lines: Iterable[str], by: int = 4) -> str:

@@ -1,0 +1,126 @@
+"""Which cells build a spec, and the small configurations of every kind that tests and mutants run on."""
+
+from __future__ import annotations
+
+from lutscape.hw.errors import UserError
+from lutscape.hw.machines.lut_tensor_core import Array, LutTensorCoreSpec
+from lutscape.hw.spec import Spec
+from lutscape.rtl.cell import Cell
+from lutscape.sim.lut_tensor_core import golden
+
+KINDS = ("fused-dot", "lut-tensor-core")
+"""Hardware kinds that have Verilog."""
+
+WIDEST_PORT = 1 << 16
+"""Bits of one bus: Verilog-2005 promises no wider vectors (IEEE 1364-2005, sec. 4.3.1)."""
+
+
+def cells(spec: Spec, values: int | None = None) -> list[Cell]:
+    """Return the cells of one array of a spec, the top last: table builder, processing element, array, unit.
+
+    Args:
+        spec: the design; its Verilog is one of ``array.count`` equal units.
+        values: K, products added up in one sum; checked against the accumulators if given.
+
+    Raises:
+        UserError: a kind without Verilog, an array too wide to build, or accumulators that can overflow.
+    """
+    if spec.kind == "fused-dot":
+        from lutscape.rtl.cells import fused_dot
+
+        built: list[Cell] = fused_dot.cells(spec)  # type: ignore[arg-type]
+        return built
+    if not isinstance(spec, LutTensorCoreSpec):
+        raise UserError(f"{spec.name}: kind {spec.kind!r} has no Verilog; allowed: {', '.join(KINDS)}")
+    from lutscape.rtl.cells.array import array_cell, element
+    from lutscape.rtl.cells.table_builder import table_builder
+    from lutscape.rtl.cells.unit import unit
+
+    array = spec.array
+    check_ports(spec.name, array)
+    check_accumulators(spec.name, array, values)
+    if not array.looks_up:
+        return [element(array), array_cell(array)]
+    return [table_builder(array), element(array), array_cell(array), unit(array, tables_per_array(spec))]
+
+
+def tables_per_array(spec: LutTensorCoreSpec) -> int:
+    """Return the builders of one unit: its share of the spec's, at most one per row."""
+    return min(spec.array.m, -(-spec.tables_per_cycle // spec.array.count))
+
+
+def check_ports(name: str, array: Array) -> None:
+    """Refuse an array with a bus wider than Verilog promises, naming the widest that can be built."""
+    from lutscape.rtl.cells import operands
+
+    rows, columns = operands.row_field(array, 1).bits, operands.column_field(array, 1).bits
+    for what, dimension, size, each in (
+        ("sums", "n", array.n, array.m * array.accumulator_bits),
+        ("row operands", "m", array.m, rows),
+        ("column operands", "n", array.n, columns),
+    ):
+        if size * each > WIDEST_PORT:
+            most = WIDEST_PORT // each
+            raise UserError(
+                f"{name}: array.{dimension} = {size} makes a bus of {size * each} bits of {what}; "
+                f"allowed: at most {WIDEST_PORT}, so {dimension} <= {most}"
+            )
+
+
+def check_accumulators(name: str, array: Array, values: int | None = None) -> None:
+    """Refuse accumulators that can overflow: on one step of the widest weights, or on K values if given.
+
+    The bound is proven in :func:`lutscape.sim.lut_tensor_core.golden.largest_sum`.
+    """
+    bits, longest = array.serial_weight_bits, array.k if values is None else values
+    if longest < 1:
+        raise UserError(f"K = {longest}; at least 1")
+    safe = golden.safe_values(array, bits)
+    if longest <= safe:
+        return
+    needed = golden.accumulator_bits_needed(array, bits, longest)
+    what = f"one step of k = {array.k}" if values is None else f"K = {values}"
+    less = f", or K of at most {safe}" if safe >= array.k else ""
+    raise UserError(
+        f"{name}: array.accumulator_bits = {array.accumulator_bits} can overflow on {what} with {bits}-bit weights: "
+        f"needs {needed}; use accumulator_bits >= {needed}{less}"
+    )
+
+
+def small(datapath: str, **changes: int) -> Array:
+    """Return a small array of a datapath."""
+    fields: dict[str, int | str] = {"datapath": datapath, "m": 2, "n": 3, "k": 4, "count": 1, "accumulator_bits": 20}
+    return Array.model_validate(fields | changes)
+
+
+def reference_arrays() -> list[Array]:
+    """Return small arrays of every datapath: bit-serial and parallel planes, narrow and exact tables, odd sizes."""
+    return [
+        small("lut"),
+        small("lut", k=3, planes_per_cycle=2, table_bits=12, accumulator_bits=16),
+        small("lut", m=1, n=5, k=2, planes_per_cycle=3, activation_bits=5, table_bits=6),
+        small("lut", m=3, k=5, activation_bits=4, table_bits=5, planes_per_cycle=4, accumulator_bits=32),
+        small("lut-full"),
+        small("lut-full", m=3, n=2, k=3, planes_per_cycle=2, serial_weight_bits=3, table_bits=12),
+        small("unpu", k=2, planes_per_cycle=2, table_bits=7, accumulator_bits=16),
+        small("add"),
+        small("add", k=3, planes_per_cycle=2, serial_weight_bits=5, activation_bits=6),
+        small("mac", multiplier_weight_bits=2),
+        small("mac", n=2, k=3, multiplier_weight_bits=4, accumulator_bits=18),
+        small("mac", m=1, k=2, multiplier_weight_bits=1, serial_weight_bits=3, activation_bits=4, accumulator_bits=13),
+    ]
+
+
+def reference() -> list[Cell]:
+    """Return small cells of every kind but fused dot products, each module once."""
+    from lutscape.rtl.cells.accumulator import accumulator
+    from lutscape.rtl.cells.adder_tree import adder_tree
+    from lutscape.rtl.cells.array import array_cell
+    from lutscape.rtl.cells.fifo import fifo
+    from lutscape.rtl.cells.unit import unit
+
+    found = [adder_tree(5, 6), adder_tree(8, 4), accumulator(20, 8), accumulator(9, 8), fifo(8, 2), fifo(5, 7, 3)]
+    for i, array in enumerate(reference_arrays()):
+        top = unit(array, 1 + i % 2) if array.looks_up else array_cell(array)
+        found += top.all_parts
+    return list({cell.name: cell for cell in found}.values())

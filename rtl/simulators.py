@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -182,16 +183,17 @@ def run(
     environment: Mapping[str, str],
     seed: int,
     timeout_s: float,
+    stop: threading.Event,
 ) -> None:
     """Run a bench module on what :func:`build` compiled in ``built``; output goes to ``folder/run.log``.
 
     Raises:
-        TimedOut: the simulator was killed.
+        TimedOut: the simulator was killed, because of the time or because ``stop`` was set.
         Failed: it ended with an error code before the bench was done.
     """
     wake = [f"+verilator+seed+{seed % (1 << 31) or 1}", "+verilator+rand+reset+2"]
     try:
-        _runner(simulator, timeout_s).test(
+        _runner(simulator, timeout_s, stop).test(
             test_module=module,
             hdl_toplevel=top,
             hdl_toplevel_lang="verilog",
@@ -220,7 +222,7 @@ def _first_error(log: Path, simulator: Simulator) -> str:
     return f"{simulator.version} cannot compile the Verilog: {last.strip()}"
 
 
-def _runner(simulator: Simulator, timeout_s: float) -> Runner:
+def _runner(simulator: Simulator, timeout_s: float, stop: threading.Event | None = None) -> Runner:
     """Return cocotb's runner of a simulator, with a time limit over all its programs and their output in a log."""
     from cocotb_tools.runner import Icarus, Verilator
 
@@ -237,9 +239,9 @@ def _runner(simulator: Simulator, timeout_s: float) -> Runner:
                 command, cwd=cwd, env=environment, stdout=stdout, stderr=subprocess.STDOUT, start_new_session=True
             )
             try:
-                code = process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                raise TimedOut from None
+                while (code := _ended(process)) is None:
+                    if time.monotonic() > deadline or (stop is not None and stop.is_set()):
+                        raise TimedOut
             finally:
                 if process.poll() is None:  # out of time, or interrupted
                     os.killpg(process.pid, signal.SIGKILL)
@@ -257,3 +259,11 @@ def _runner(simulator: Simulator, timeout_s: float) -> Runner:
             self.executable = str(simulator.program)
 
     return TimedIcarus() if simulator.name == "icarus" else TimedVerilator()
+
+
+def _ended(process: subprocess.Popen[bytes]) -> int | None:
+    """Wait a moment for a process; return its code, or None while it runs."""
+    try:
+        return process.wait(0.2)
+    except subprocess.TimeoutExpired:
+        return None

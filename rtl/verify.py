@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -89,10 +90,15 @@ def verify(
             processes = 2 if sum(harness.bits(c) for c in cell.channels) >= SLOW_BITS else 1
         groups = _phases(cell, stalls, processes)
         common = _plan(cell, folder, inputs, expected, schedule, seed, netlist is not None, simulator, keep)
-        left = timeout_s - build_seconds
+        limits = (timeout_s - build_seconds, timeout_s)
+        stop = threading.Event()
         with ThreadPoolExecutor(len(groups)) as pool:
-            runs = [pool.submit(_run, cell, found, folder, common, g, seed, left, timeout_s) for g in groups]
-        report = _merged([r.result() for r in runs])
+            runs = [pool.submit(_run, cell, found, folder, common, g, seed, limits, stop) for g in groups]
+            try:
+                report = _merged([r.result() for r in runs])
+            except BaseException:  # one failed, or the user interrupts: the other need not go on
+                stop.set()
+                raise
         phases = report["phases"]
         first = phases[next(iter(phases))]
         coverage = cell.coverage(inputs) if outcome.all_driven(inputs, phases) else {}
@@ -164,10 +170,9 @@ def _sources(
     """Write the Verilog of a run; return its files."""
     files = {f"{cell.name}.v": source if source is not None else cell.verilog()}
     if netlist is not None and library is not None:
-        from lutscape.rtl.gate_level import read
+        from lutscape.rtl.gate_level import simulatable
 
-        mapped, models = read(netlist, cell.name, library)
-        files = {f"{cell.name}.mapped.v": mapped, "library_cells.v": models}
+        files = {f"{cell.name}.mapped.v": simulatable(netlist, cell.name, library)}
     files[f"{harness.TOP}.v"] = harness.wrapper(cell)
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -232,10 +237,10 @@ def _run(
     plan: dict[str, Any],
     phases: list[str],
     seed: int,
-    left_s: float,
-    timeout_s: float,
+    limits: tuple[float, float],
+    stop: threading.Event,
 ) -> dict[str, Any]:
-    """Run some phases of the bench in a folder of their own; return its report."""
+    """Run some phases of the bench in a folder of their own; return its report. Limits: seconds left, of all."""
     place = folder / "-".join(phases).replace(" ", "-")
     place.mkdir(exist_ok=True)
     report_file = place / "report.json"
@@ -244,10 +249,10 @@ def _run(
     # The second one keeps cocotb from setting up pytest's rewriting of assertions: half of a short run's time.
     environment = {PLAN_VARIABLE: str(place / "plan.json"), "COCOTB_REWRITE_ASSERTION_FILES": ""}
     try:
-        simulators.run(simulator, "lutscape.rtl.bench", harness.TOP, folder, place, environment, seed, left_s)
+        simulators.run(simulator, "lutscape.rtl.bench", harness.TOP, folder, place, environment, seed, limits[0], stop)
     except simulators.TimedOut:
         where = json.loads(report_file.read_text())["where"] if report_file.is_file() else "before the bench started"
-        text = f"{cell.name}: the bench was stopped after {timeout_s:g} s: {where}"
+        text = f"{cell.name}: the bench was stopped after {limits[1]:g} s: {where}"
         raise simulators.BenchTimedOut(text) from None
     except simulators.Failed:
         pass

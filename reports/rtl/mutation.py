@@ -25,29 +25,17 @@ HERE = Path(__file__).resolve().parent
 SEED = 1
 VECTORS = 1000
 TARGET = 0.95
-ARRAY = {"array.m": 2, "array.n": 2, "array.k": 3, "array.count": 1, "array.activation_bits": 4}
-SMALL: list[tuple[str, dict[str, Any]]] = [
-    # Two bit planes a cycle and narrow tables: every stage of the datapath is there.
-    ("lut-tensor-core", {**ARRAY, "array.table_bits": 5, "array.planes_per_cycle": 2, "array.accumulator_bits": 14}),
-    # Bit-serial, exact tables, as many passes as there are.
-    ("lut-tensor-core", {**ARRAY, "array.k": 2, "array.table_bits": 8, "array.accumulator_bits": 16}),
-    ("lut-tensor-core", {**ARRAY, "array.datapath": "lut-full", "array.table_bits": 5, "array.accumulator_bits": 14}),
-    ("lut-tensor-core", {**ARRAY, "array.datapath": "unpu", "array.table_bits": 8, "array.accumulator_bits": 14}),
-    ("lut-tensor-core", {**ARRAY, "array.datapath": "add", "array.planes_per_cycle": 2, "array.accumulator_bits": 14}),
-    ("mac-array", {**ARRAY, "array.multiplier_weight_bits": 2, "array.accumulator_bits": 16}),
-    ("fused-dot-hopper", {"unit.products": 2, "unit.fraction_bits": 13, "unit.input": "fp16"}),
-    (
-        "fused-dot-hopper",
-        {"unit.products": 3, "unit.fraction_bits": 10, "unit.input": "e5m2", "unit.rounding": "RNE-FP16"},
-    ),
+FUSED: list[dict[str, Any]] = [
+    {"unit.products": 2, "unit.fraction_bits": 13, "unit.input": "fp16"},
+    {"unit.products": 3, "unit.fraction_bits": 10, "unit.input": "e5m2", "unit.rounding": "RNE-FP16"},
 ]
 
 
 def cells() -> list[Cell]:
-    """Return cells of every kind, each module once, small ones first."""
-    found: dict[str, Cell] = {}
-    for name, changes in SMALL:
-        spec = specs.override(specs.load(name), changes, place="mutation.py")
+    """Return the reference cells of the catalogue and small fused dot products, each module once, short ones first."""
+    found = {cell.name: cell for cell in catalogue.reference()}
+    for changes in FUSED:
+        spec = specs.override(specs.load("fused-dot-hopper"), changes, place="mutation.py")
         found |= {cell.name: cell for cell in catalogue.cells(spec)}
     return sorted(found.values(), key=lambda cell: len(cell.verilog()))
 

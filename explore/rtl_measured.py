@@ -40,6 +40,7 @@ class Options:
         driving_cell: of an unnamed library.
         load_ff: likewise.
         curve: also synthesise at shorter and longer targets.
+        hardware: what the user called the spec; its name by default.
     """
 
     libraries: tuple[str, ...] = ("nangate45",)
@@ -51,6 +52,7 @@ class Options:
     driving_cell: str | None = None
     load_ff: float | None = None
     curve: bool = True
+    hardware: str = ""
 
 
 def baseline(array: Array, weight_bits: int) -> Array:
@@ -185,7 +187,7 @@ def _description(cell: cells.Cell) -> dict[str, Any]:
 
 def _measured(unit: measure.Measurement, library: liberty.Library) -> dict[str, Any]:
     s = unit.synthesis
-    areas = {name: count * library.cell(name).area_um2 for name, count in s.cells.items()}
+    areas = {name: count * library.cell(name, "netlist").area_um2 for name, count in s.cells.items()}
     return {
         **unit.as_dict(),
         "driving_cell": s.driving_cell,
@@ -244,4 +246,4 @@ def _wave(top: cells.Cell, work: _Work) -> list[waves.Wave]:
 def _command(spec: Spec, options: Options) -> str:
     libraries = "" if options.libraries == ("nangate45",) else " --liberty " + " ".join(options.libraries)
     bits = f" --weight-bits {options.weight_bits}" if options.weight_bits else ""
-    return f"lutscape rtl report {spec.name}{libraries}{bits} -o DIR"
+    return f"lutscape rtl report {options.hardware or spec.name}{libraries}{bits} -o DIR"

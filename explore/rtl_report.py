@@ -192,7 +192,7 @@ def _timing(data: dict[str, Any]) -> Section:
     unit = data["unit"]
     blocks: list[Any] = []
     if data["curve"]:
-        svg = draw(lambda ax: rtl_figures.area_delay(ax, data["curve"]), 6.4, 2.9)
+        svg = draw(lambda ax: rtl_figures.area_delay(ax, data["curve"]), 8.6, 2.9)
         blocks.append(Figure(svg, "Area against the period reached, for targets from 0.5 to 2.5 periods of the spec."))
     steps = unit["path"]
     shown = steps if len(steps) <= PATH_STEPS else [*steps[: PATH_STEPS // 2], *steps[-PATH_STEPS // 2 :]]
@@ -210,7 +210,7 @@ def _power(data: dict[str, Any]) -> Section:
     clock = quantity(unit["period_ps"] * 1e-12, "s")
     labels = [r["label"] for r in rows]
     parts = {k: [r[k] * 1e3 for r in rows] for k in ("internal", "switching", "leakage")}
-    svg = draw(lambda ax: rtl_figures.power_stack(ax, labels, parts, "mW"), 6.4, 2.9)
+    svg = draw(lambda ax: rtl_figures.power_stack(ax, labels, parts, "mW"), 8.6, 2.7)
     groups = [
         [g, *(Cell(quantity(v[k], "W"), **_grade(data)) for k in ("internal", "switching", "leakage")),
          quantity(sum(v.values()), "W")]

@@ -57,6 +57,7 @@ def report(
         driving_cell=driving_cell,
         load_ff=quantity.load_ff(load, "--load") if load else None,
         curve=not no_curve,
+        hardware=hardware,
     )
     directory = output or Path("lutscape-out/rtl") / spec.name
     path = rtl_report.write(spec, directory, options, lambda line: click.echo(line, err=True))

@@ -1,4 +1,4 @@
-"""Measure what the README promises: set-up, quickstart, executor. Writes quickstart.json and the README's table.
+"""Measure what the README promises: set-up, quickstart, executor. Writes quickstart.json, and the README's table anew.
 
 Run by ``make bench``. A fresh clone of HEAD, an empty home and cache; the clone's own virtual environment.
 Peak memory is the largest sum of proportional set sizes over the process tree, sampled every 50 ms.
@@ -19,7 +19,6 @@ import psutil
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-START, END = "<!-- measured:start -->", "<!-- measured:end -->"
 
 
 def timed(command: list[str], cwd: Path, environment: dict[str, str]) -> tuple[float, float, str]:
@@ -77,72 +76,9 @@ def main() -> None:
         "help_s": round(help_s, 2),
         "version_s": round(import_s, 2),
     }
-    comparison = json.loads((ROOT / "reports/executor/transformers.json").read_text())
     (HERE / "quickstart.json").write_text(json.dumps(result, indent=1) + "\n")
-    write_table(result, comparison)
+    subprocess.run([sys.executable, str(HERE / "readme.py")], check=True)
     print(json.dumps(result, indent=1))
-
-
-def matrix_rows() -> list[tuple[str, str, str, str]]:
-    """Rows of the README about sim/mma, from the reports that its scripts wrote."""
-    speed = json.loads((ROOT / "reports/mma/bench.json").read_text())
-    peer = json.loads((ROOT / "reports/mma/differential.json").read_text())
-    wgmma = next(r for r in speed["instructions"] if "m64n256k16.f32.f16.f16" in r["instruction"])
-    gemm = min(r["seconds"] for r in speed["products"] if "f16.f16" in r["instruction"])
-    outputs = sum(f["outputs"] for f in peer["families"])
-    unexplained = sum(f["unexplained"] for f in peer["families"])
-    command = ["-m", "lutscape", "mma", "check", str(ROOT / "tests/vectors/mma/sm_90.npz"), "--arch", "sm_90"]
-    check = subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=ROOT)
-    total = check.stdout.splitlines()[-1].removeprefix("TOTAL ")
-    return [
-        ("matrix instructions against H200 silicon", total, "0 mismatches", "lutscape mma check"),
-        (
-            f"same, against mmasim 2.1.1 over {outputs / 1e6:.1f} million outputs",
-            f"{unexplained} unexplained differences",
-            "0",
-            "reports/mma/differential.py",
-        ),
-        ("wgmma m64n256k16 f16, one thread, against mmasim", f"{wgmma['ratio']:.0f}x", "≥ 40x", "make bench-mma"),
-        ("1024³ product through the Hopper model", f"{gemm:.2f} s", "≤ 2.5 s", "make bench-mma"),
-    ]
-
-
-def write_table(result: dict, comparison: dict) -> None:
-    """Put the measured numbers between the README's markers."""
-    setup = "set-up: virtual environment and all dependencies"
-    rows = [
-        (setup, f"{result['setup_s']:.0f} s", "≤ 5 min with the next two", "make bench"),
-        ("model: download, unpack, check", f"{result['model_get_s']:.0f} s", "", "make bench"),
-        (
-            f"quickstart: trace on real weights, {result['quickstart_trials']} designs, report",
-            f"{result['quickstart_s']:.0f} s",
-            "≤ 60 s",
-            "make bench",
-        ),
-        ("quickstart: peak memory", f"{result['quickstart_peak_mib']} MiB", "≤ 2048 MiB", "make bench"),
-        ("SmolLM2-135M decode", f"{result['decode_tokens_per_s']:.0f} tokens/s", "", "make bench"),
-        (
-            f"logits against transformers + torch, {comparison['tokens']} tokens: top-1 agreement",
-            f"{100 * comparison['top1_agreement']:.2f} %",
-            "≥ 99.5 %",
-            "reports/executor/compare_transformers.py",
-        ),
-        (
-            "same, largest absolute difference",
-            f"{comparison['max_abs_difference']:.1e}",
-            "≤ 1e-3",
-            "reports/executor/compare_transformers.py",
-        ),
-    ]
-    rows += matrix_rows()
-    lines = [START, f"Measured on {result['machine']}, no GPU.", ""]
-    lines += ["| what | measured | required | by |", "|---|---|---|---|"]
-    lines += [f"| {what} | {value} | {limit} | `{by}` |" for what, value, limit, by in rows]
-    readme = ROOT / "README.md"
-    text = readme.read_text()
-    before, rest = text.split(START, 1)
-    _, after = rest.split(END, 1)
-    readme.write_text(before + "\n".join(lines) + "\n" + END + after)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "models": ("lutscape.commands.models", "models", "Get weights, run text, measure perplexity."),
     "trace": ("lutscape.commands.trace", "trace", "Model (weights or shape) to operator trace; show; export."),
     "simulate": ("lutscape.commands.simulate", "simulate", "Cycles, time, energy and area of a trace on hardware."),
+    "compile": ("lutscape.commands.compile", "compile_", "Schedule and LMMA instructions of a trace on lookup tables."),
     "sweep": ("lutscape.commands.sweep", "sweep", "Explore a design space; write store and report."),
     "report": ("lutscape.commands.sweep", "report", "Render a stored sweep again."),
     "mma": (

@@ -29,13 +29,15 @@ class Measurement:
         name: of the folder.
         points: a row per kernel and problem, ``POINT_COLUMNS``; µs per operator, medians of ``repetitions``.
         energy: a row per loop, ``ENERGY_COLUMNS``; joules of ``operators`` operators. May be empty.
-        device: device, driver, CUDA, date, clocks; ``rates`` measured in the same run; ``checks`` passed before it.
+        device: device, driver, CUDA, date, clocks; ``rates`` measured in the same run; how many checks passed before.
+        folder: where it lies.
     """
 
     name: str
     points: pd.DataFrame
     energy: pd.DataFrame
     device: dict[str, Any]
+    folder: Path
 
     @property
     def source(self) -> str:
@@ -79,7 +81,7 @@ def load(name: str | Path) -> Measurement:
     points = _table(folder / "points.csv", POINT_COLUMNS)
     energy = folder / "energy.csv"
     loops = _table(energy, ENERGY_COLUMNS) if energy.is_file() else pd.DataFrame(columns=list(ENERGY_COLUMNS))
-    return Measurement(folder.name, points, loops, device)
+    return Measurement(folder.resolve().name, points, loops, device, folder)
 
 
 def _table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:

@@ -26,6 +26,8 @@ def gpu() -> None:
       lutscape gpu build                  compile the kernels (nvcc, sm_90a)
       lutscape gpu check                  every kernel against its reference
       lutscape gpu measure -o my-h100     some minutes
+      lutscape gpu fit my-h100            the timing model, fitted on half of the shapes
+      lutscape gpu report my-h100
     """
 
 
@@ -93,7 +95,7 @@ def measure_command(output: Path, only: str | None, every: int, repetitions: int
     from lutscape.sim.gpu import check as checking
     from lutscape.sim.gpu.driver import Gpu
 
-    wanted = list(points.points())
+    wanted = points.points()
     kernels = {p.kernel for p in wanted}
     chosen = only.split(",") if only else sorted(kernels)
     for name in chosen:
@@ -135,8 +137,13 @@ def measure_command(output: Path, only: str | None, every: int, repetitions: int
                 if rows:
                     save()
 
-        for timing in measure.measure(bench, wanted, repetitions, tick):
-            rows.append(timing.row())
+        about["refused"] = []
+        for found in measure.measure(bench, wanted, repetitions, tick):
+            if isinstance(found, measure.Timing):
+                rows.append(found.row())
+            else:
+                p, why = found
+                about["refused"].append({"kernel": p.kernel, "form": p.form, "m": p.m, "n": p.n, "k": p.k, "why": why})
         say(f"{len(rows)} points timed")
         about["rates_after"] = bench.rates()
         save()
@@ -172,9 +179,8 @@ def show_command(name: str, kernel: str | None, form: str | None, m: int | None,
             options = sorted(map(str, frame[column].unique()))
             frame = frame[frame[column].astype(str) == str(value)]
             if frame.empty:
-                raise UserError(
-                    f"--{column}: nothing measured for {value!r}{nearest(str(value), options)}; of: {', '.join(options)}"
-                )
+                near, listed = nearest(str(value), options), ", ".join(options)
+                raise UserError(f"--{column}: nothing measured for {value!r}{near}; of: {listed}")
     if as_json:
         click.echo(
             json_module.dumps({"device": found.device, "points": json_module.loads(frame.to_json(orient="records"))})
@@ -198,3 +204,38 @@ def _line(row: Any, read_rate: float) -> tuple[object, ...]:
         f"{100 * (row.max_us - row.min_us) / row.median_us:.1f} %", f"{moved:.0f}", f"{100 * moved / read_rate:.0f} %",
         f"{row.operations / row.median_us * 1e-6:.4g}", row.sm_clock_mhz,
     )  # fmt: skip
+
+
+@gpu.command("fit")
+@click.argument("name", default="h100-sxm5-80gb")
+def fit_command(name: str) -> None:
+    """Fit the timing model to a measurement; write model.json beside it; print both errors."""
+    from lutscape.commands.console import progress_bar
+    from lutscape.hw.gpu import records
+    from lutscape.sim.gpu import kernel_model
+
+    found = records.load(name)
+    with progress_bar() as update:
+        fitted = kernel_model.fit_all(found.points, lambda done, total: update("fit", done, total))
+    path = kernel_model.save(found.folder, fitted)
+    rows = [
+        (what, f"{fitted.error(families, True):.2f} %", f"{fitted.error(families, False):.2f} %")
+        for what, families in kernel_model.ERRORS.items()
+    ]
+    print_table(
+        ["mean absolute percentage error", "fitting half", "scored half"], rows, ["mean absolute percentage error"]
+    )
+    click.echo(path)
+
+
+@gpu.command("report")
+@click.argument("name", default="h100-sxm5-80gb")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The page; NAME.html by default.")
+def report_command(name: str, output: Path | None) -> None:
+    """Write the report of a measurement as one HTML page."""
+    from lutscape.explore import gpu_report
+    from lutscape.hw.gpu import records
+
+    found = records.load(name)
+    page = gpu_report.write(found, output or Path(f"{found.name}.html"))
+    click.echo(f"{page}: {page.stat().st_size / 1e3:.0f} kB")

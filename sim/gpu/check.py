@@ -107,9 +107,7 @@ def _linear(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcome
                 device_x = gpu.upload(x)
                 number = 2 if form == "t2" else FORMATS[form]
                 if gpu.ask("stream_fits", number, m, n, k):
-                    y = _run(
-                        gpu, (m, n), np.float16, "stream", number, w, s, device_x, OUT, m, n, k, group_of(form), 0
-                    )
+                    y = _run(gpu, (m, n), np.float16, "stream", number, w, s, device_x, OUT, m, n, k, group_of(form), 0)
                     yield Outcome(f"stream {form} {m}x{n}x{k}", relative(y, x.astype(np.float64) @ exact.T), TOLERANCE)
                 for splits in (0,) if m < 100 else (0, 1):
                     y = _run(
@@ -142,7 +140,7 @@ def _integer(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcom
                 gpu.sync()
                 wrong = np.count_nonzero(gpu.download(q, (m, k), np.int8) != rows.codes)
                 wrong += np.count_nonzero(gpu.download(scales, (m, 1), np.float32) != rows.scales)
-                yield Outcome(f"quantise_rows {m}x{k}", wrong, 0)
+                yield Outcome(f"quantise_rows {m}x{k}", float(wrong), 0)
                 zeros = weight.zeros[:, 0].astype(np.int64)
                 exact = rows.codes.astype(np.int64) @ (weight.codes.astype(np.int64) - zeros[:, None]).T
                 y = exact * weight.scales[:, 0].astype(np.float64) * rows.scales
@@ -150,7 +148,7 @@ def _integer(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcom
                 for kernel in kernels:
                     tail = (0, 0) if kernel == "gemm_i8" else (0,)
                     raw = _run(gpu, (m, n), np.int32, kernel, w, s, q, scales, sums, OUT, m, n, k, 1, *tail)
-                    yield Outcome(f"{kernel} {form} {m}x{n}x{k} sums", np.count_nonzero(raw != exact), 0)
+                    yield Outcome(f"{kernel} {form} {m}x{n}x{k} sums", float(np.count_nonzero(raw != exact)), 0)
                     scaled = _run(gpu, (m, n), np.float16, kernel, w, s, q, scales, sums, OUT, m, n, k, 0, *tail)
                     yield Outcome(f"{kernel} {form} {m}x{n}x{k}", relative(scaled, y), TOLERANCE)
                 gpu.free(device_x, q, scales, sums)
@@ -235,8 +233,8 @@ def _attention(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outc
                         splits,
                         0,
                     )
-                    seen = [np.arange(keys) if listing is None else _keys(row, keys) for row in
-                            (listing if listing is not None else [None] * (batch * kv_heads))]  # fmt: skip
+                    rows = [np.arange(blocks)] * (batch * kv_heads) if listing is None else list(listing)
+                    seen = [_keys(row, keys) for row in rows]
                     reference = attend(q, k, v, seen, kv_heads)
                     kind = "sparse" if listing is not None else "dense"
                     name = f"attention {kind} kv{bits} b{batch} h{heads}/{kv_heads} {keys} keys"
@@ -296,13 +294,13 @@ def _element(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcom
         entries, expected = tables_of(x)
         wrong = np.count_nonzero(tables != entries)
         wrong += np.count_nonzero(gpu.download(scales, (m, k // 4), np.float16) != expected)
-        yield Outcome(f"precompute {m}x{k}", wrong, 0)
+        yield Outcome(f"precompute {m}x{k}", float(wrong), 0)
         gpu.poison(scales)
         fused = _run(gpu, (m, k // 4, 8), np.int8, "rms_norm_tables", dx, dw, OUT, scales, m, k, 1e-5, 0)
         entries, expected = tables_of(y)  # of the norm's own rounded result
         wrong = np.count_nonzero(fused != entries)
         wrong += np.count_nonzero(gpu.download(scales, (m, k // 4), np.float16) != expected)
-        yield Outcome(f"rms_norm_tables {m}x{k}", wrong, 0)
+        yield Outcome(f"rms_norm_tables {m}x{k}", float(wrong), 0)
         y = _run(gpu, (m, k), np.float16, "silu_mul", dx, du, OUT, m, k, 0)
         yield Outcome(f"silu_mul {m}x{k}", relative(y, x64 / (1 + np.exp(-x64)) * up.astype(np.float64)), TOLERANCE)
         if k <= 8192:

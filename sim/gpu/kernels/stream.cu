@@ -2,9 +2,10 @@
 //
 // y[m, n] = sum over groups of s[n, group] * sum_k (q[n, k] - z[n, group]) x[m, k], FP32 sums, FP16 result.
 //
-// One block per multiprocessor takes a run of row tiles (16 outputs), two at a time. Its sixteen warps share out the
+// One block per multiprocessor takes a run of row tiles (16 outputs), two at a time. Its twelve warps share out the
 // pairs of chunks (128 or 160 columns) of all its tiles in turn, so that none idles, and keep DEPTH of them in flight
-// across the ends of tiles, each lane into its own part of a ring in shared memory. Weights are the A operand of mma.m16n8k16 (its 16 rows), tokens the B operand (its 8
+// across the ends of tiles, each lane into its own part of a ring in shared memory. Two blocks fit a multiprocessor:
+// the next kernel's fills its rings while this one computes. Weights are the A operand of mma.m16n8k16 (its 16 rows), tokens the B operand (its 8
 // columns): one token costs no more than eight. The first pairs are loaded before anything of the predecessor is
 // touched: in a chain of kernels that overlaps its tail. Activations are put into shared memory in operand order, once,
 // with sums that undo the offsets of the unpacked codes (formats.cuh):
@@ -14,8 +15,8 @@
 namespace lut {
 namespace {
 
-constexpr int WARPS = 16;
-constexpr int SHARED_LIMIT = 220 * 1024;
+constexpr int WARPS = 12;
+constexpr int SHARED_LIMIT = 220 * 1024, HALF = 113 * 1024;  // of a multiprocessor: one block fits, two fit
 
 struct Problem {
   const uint32_t* weights;  // packed, see formats.cuh
@@ -95,16 +96,18 @@ __device__ inline void read_words(uint32_t (&w)[F::WORDS], const uint32_t* from)
 
 // TOKENS: stride of the activations in shared memory, 1 or 8.
 template <class F, int TOKENS, int DEPTH>
-__global__ void __launch_bounds__(32 * WARPS, 1) stream(Problem p) {
+__global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
   constexpr int TWOS = F::STEPS;        // a pair has TWOS twos of steps
   extern __shared__ uint4 staged[];     // [pair][two of steps][token][t]: the B registers of both steps
   float2* sums = reinterpret_cast<float2*>(staged + size_t(p.pairs) * TWOS * TOKENS * 4);  // [pair][token]
   float2* two_sums = sums + size_t(p.pairs) * TOKENS;                                     // [pair][two][token]
-  uint32_t* rings = reinterpret_cast<uint32_t*>(
-      (reinterpret_cast<uintptr_t>(two_sums + size_t(p.pairs) * TWOS * TOKENS) + 15) / 16 * 16);  // [warp][slot][word]
+  constexpr bool SHUFFLED = TOKENS == 1 && TWOS == 4;                                     // no sums of twos
+  uint32_t* rings = reinterpret_cast<uint32_t*>(  // [warp][slot][word]
+      (reinterpret_cast<uintptr_t>(two_sums + (SHUFFLED ? 0 : size_t(p.pairs) * TWOS * TOKENS)) + 15) / 16 * 16);
   float* partial = reinterpret_cast<float*>(rings + WARPS * DEPTH * SLOT_WORDS<F>);  // [warp][tile][token][row]
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const int first = blockIdx.x * p.per_block, count = min(p.per_block, p.tiles - first), twos = (count + 1) / 2;
+  const int first = int(blockIdx.x * p.tiles / gridDim.x), last = int((blockIdx.x + 1) * p.tiles / gridDim.x);
+  const int count = last - first, twos = (count + 1) / 2;
   const int slots = (p.per_block + 1) / 2 * 2;
   uint32_t* ring = rings + warp * DEPTH * SLOT_WORDS<F>;
 
@@ -144,7 +147,7 @@ __global__ void __launch_bounds__(32 * WARPS, 1) stream(Problem p) {
       plain += sum;
     }
     raised *= -1.0f / float(1 << F::exponent(0));
-    if constexpr (TOKENS == 1 && TWOS == 4) {  // four neighbouring lanes have the twos of a pair
+    if constexpr (SHUFFLED) {  // four neighbouring lanes have the twos of a pair
 #pragma unroll
       for (int j = 1; j < 4; j <<= 1)
         raised += __shfl_xor_sync(~0u, raised, j), plain += __shfl_xor_sync(~0u, plain, j);
@@ -161,7 +164,7 @@ __global__ void __launch_bounds__(32 * WARPS, 1) stream(Problem p) {
     }
   }
   __syncthreads();
-  if constexpr (TOKENS > 1 || TWOS != 4) {
+  if constexpr (!SHUFFLED) {
     for (int i = threadIdx.x; i < p.pairs * TOKENS; i += 32 * WARPS) {
       float2 sum = {};
       if (i % TOKENS < p.m) {
@@ -267,16 +270,16 @@ __global__ void __launch_bounds__(32 * WARPS, 1) stream(Problem p) {
 
 template <class F, int TOKENS>
 size_t shared_bytes(const Problem& p, int depth) {
-  return (size_t(p.pairs) * (F::STEPS * (64 + 8) + 8) + size_t(WARPS) * ((p.per_block + 1) / 2 * 2) * 64) * TOKENS + 16 +
+  return (size_t(p.pairs) * (F::STEPS * (TOKENS == 1 && F::STEPS == 4 ? 64 : 72) + 8) + size_t(WARPS) * ((p.per_block + 1) / 2 * 2) * 64) * TOKENS + 16 +
          size_t(WARPS) * depth * SLOT_WORDS<F> * 4;
 }
 
 template <class F, int TOKENS>
 int run_tokens(const Problem& p, bool early) {
-  constexpr int DEEP = F::WORDS == 4 ? 4 : 7, FLAT = 2;
-  const int blocks = divide_up(p.tiles, p.per_block);
+  constexpr int DEEP = F::WORDS == 4 ? 3 : 6, FLAT = 2;
+  const int blocks = min(p.tiles, multiprocessors());
   size_t bytes = shared_bytes<F, TOKENS>(p, DEEP);
-  if (bytes <= SHARED_LIMIT) return launch(stream<F, TOKENS, DEEP>, blocks, 32 * WARPS, bytes, early, p);
+  if (bytes <= HALF) return launch(stream<F, TOKENS, DEEP>, blocks, 32 * WARPS, bytes, early, p);
   bytes = shared_bytes<F, TOKENS>(p, FLAT);
   if (bytes <= SHARED_LIMIT) return launch(stream<F, TOKENS, FLAT>, blocks, 32 * WARPS, bytes, early, p);
   return complain("stream: M x K activations do not fit shared memory; use gemm");

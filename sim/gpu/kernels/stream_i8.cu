@@ -9,8 +9,8 @@
 namespace lut {
 namespace {
 
-constexpr int WARPS = 16, CHUNK = 128, STEPS = 4;
-constexpr int SHARED_LIMIT = 220 * 1024;
+constexpr int WARPS = 12, CHUNK = 128, STEPS = 4;
+constexpr int SHARED_LIMIT = 220 * 1024, HALF = 113 * 1024;  // of a multiprocessor: one block fits, two fit
 
 struct Problem {
   const uint32_t* weights;  // [block of 64 rows][chunk][4 tiles][lane][step]
@@ -24,12 +24,13 @@ struct Problem {
 
 // TOKENS: stride of the activations in shared memory, 1 or 8.
 template <int TOKENS, int DEPTH>
-__global__ void __launch_bounds__(32 * WARPS, 1) stream_i8(Problem p) {
+__global__ void __launch_bounds__(32 * WARPS, 2) stream_i8(Problem p) {
   extern __shared__ uint4 staged[];  // [chunk][two of steps][token][t]: the B registers of both steps
   uint4* rings = staged + size_t(p.chunks) * 2 * TOKENS * 4;              // [warp][slot][tile][lane]
   int* partial = reinterpret_cast<int*>(rings + WARPS * DEPTH * 2 * 32);  // [warp][tile][token][row]
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-  const int first = blockIdx.x * p.per_block, count = min(p.per_block, p.tiles - first), twos = (count + 1) / 2;
+  const int first = int(blockIdx.x * p.tiles / gridDim.x), last = int((blockIdx.x + 1) * p.tiles / gridDim.x);
+  const int count = last - first, twos = (count + 1) / 2;
   const int slots = (p.per_block + 1) / 2 * 2;
   int two = 0, chunk = warp, next_two, next_chunk;
   auto settle = [&](int& a, int& b) {
@@ -133,7 +134,7 @@ __global__ void __launch_bounds__(32 * WARPS, 1) stream_i8(Problem p) {
   }
 }
 
-constexpr int DEEP = 7, FLAT = 2;
+constexpr int DEEP = 5, FLAT = 2;
 
 size_t shared_bytes(int chunks, int per_block, int tokens, int depth) {
   return (size_t(chunks) * CHUNK + size_t(WARPS) * ((per_block + 1) / 2 * 2) * 64) * tokens + size_t(WARPS) * depth * 1024;
@@ -141,9 +142,9 @@ size_t shared_bytes(int chunks, int per_block, int tokens, int depth) {
 
 template <int TOKENS>
 int run_tokens(const Problem& p, bool early) {
-  const int blocks = divide_up(p.tiles, p.per_block);
+  const int blocks = min(p.tiles, multiprocessors());
   size_t bytes = shared_bytes(p.chunks, p.per_block, TOKENS, DEEP);
-  if (bytes <= SHARED_LIMIT) return launch(stream_i8<TOKENS, DEEP>, blocks, 32 * WARPS, bytes, early, p);
+  if (bytes <= HALF) return launch(stream_i8<TOKENS, DEEP>, blocks, 32 * WARPS, bytes, early, p);
   bytes = shared_bytes(p.chunks, p.per_block, TOKENS, FLAT);
   if (bytes <= SHARED_LIMIT) return launch(stream_i8<TOKENS, FLAT>, blocks, 32 * WARPS, bytes, early, p);
   return complain("stream_i8: M x K activations do not fit shared memory; use gemm_i8");

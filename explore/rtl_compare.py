@@ -64,7 +64,10 @@ class Library:
 
 
 def design(name: str, weight_bits: int) -> Array:
-    """Return the array of a design for W-bit weights: ROWS x COLUMNS x K / W multiply-accumulates per cycle."""
+    """Return the array of a design for W-bit weights: ROWS x COLUMNS x K / W multiply-accumulates per cycle.
+
+    INT8 x INT8 multipliers do not depend on W: the array of the widest weights stands for all.
+    """
     common: dict[str, Any] = {
         "m": ROWS, "k": K, "count": 1, "accumulator_bits": ACCUMULATOR_BITS, "serial_weight_bits": weight_bits,
     }  # fmt: skip
@@ -76,7 +79,7 @@ def design(name: str, weight_bits: int) -> Array:
         "lut-full": {"datapath": "lut-full", "n": narrow, "planes_per_cycle": weight_bits, "table_bits": EXACT},
         "add": {"datapath": "add", "n": narrow, "planes_per_cycle": weight_bits},
         "mac": {"datapath": "mac", "n": narrow, "multiplier_weight_bits": weight_bits},
-        "mac8": {"datapath": "mac", "n": narrow, "multiplier_weight_bits": 8},
+        "mac8": {"datapath": "mac", "n": COLUMNS // max(WEIGHT_BITS), "multiplier_weight_bits": 8},
     }
     return Array.model_validate({**common, **kinds[name]})
 

@@ -98,7 +98,12 @@ def _blocks(design: Design) -> Blocks:
 
     def sums(rng: np.random.Generator, count: int) -> Arrays:
         x = terms(rng, count)
-        return x | add.golden({"x": x})["y"]
+        x |= add.golden({"x": x})["y"]
+        # Half of the sums are replaced by sums of every length.
+        other, largest = stimuli.sums(design, rng, len(x["sum"]))
+        keep = rng.random((len(other), 1)) < 0.5
+        free = ~keep & (x["nan"] == 0) & (x["infinite"] == 0)
+        return x | {"sum": np.where(free, other, x["sum"]), "largest": np.where(free, largest, x["largest"])}
 
     def signs(x: Arrays) -> Arrays:
         total = add.golden({"x": x})["y"]["sum"]
@@ -107,7 +112,10 @@ def _blocks(design: Design) -> Blocks:
     def rounding(x: Arrays) -> Arrays:
         finite = (x["nan"] == 0) & (x["infinite"] == 0)
         special = {"NaN": x["nan"] == 1, "infinity": (x["infinite"] == 1) & (x["nan"] == 0)}
-        return special | fused_dot_coverage.rounding(design, x["sum"][finite], x["largest"][finite])
+        size = np.abs(x["sum"][finite])
+        length = np.frexp(size.astype(np.float64))[1]  # exact below 2^53
+        each = {f"sum of {i} bits": length == i for i in range(design.most.bit_length() + 1)}
+        return special | each | fused_dot_coverage.rounding(design, x["sum"][finite], x["largest"][finite])
 
     front = fused_dot_multiply.stage(design, operands, lambda x: fused_dot_coverage.bins(design, x))
     add = fused_dot_add.stage(design, terms, signs)

@@ -327,3 +327,24 @@ def draw(design: Design, rng: np.random.Generator, count: int) -> dict[str, np.n
     a, b, c = (np.concatenate([r[i] for r in rows]) for i in range(3))
     order = rng.permutation(len(a))[: max(count, 1)]
     return {"a": a[order], "b": b[order], "c": c[order]}
+
+
+def sums(design: Design, rng: np.random.Generator, count: int) -> tuple[Ints, Ints]:
+    """Return signed sums (count, 1) whose lengths go through all that occur, and offsets of largest exponents."""
+    longest = design.most.bit_length()
+    length = np.arange(count)[:, None] % (longest + 1)
+    size = np.minimum(
+        (1 << length >> 1) | (rng.integers(0, 1 << 62, (count, 1)) & ((1 << length >> 1) - 1)), design.most
+    )
+    size = np.where(length == 0, 0, size)
+    low = design.floor - design.base
+    high = max(top_exponent(design.c), design.largest_product) - design.base
+    offset = rng.integers(low, high + 1, (count, 1))
+    # Half of them where results are subnormal, or next to that.
+    bottom = design.target.emin - length + design.fraction - design.base
+    offset = np.where(rng.random((count, 1)) < 0.5, offset, bottom + rng.integers(-design.fraction, 4, (count, 1)))
+    if not design.can_overflow:
+        top = (1 << design.target.exponent_bits) - 3 - design.target.bias
+        offset = np.minimum(offset, top - length + design.fraction - design.base)
+    sign = np.where(rng.random((count, 1)) < 0.5, -1, 1)
+    return sign * size, np.clip(offset, low, high)

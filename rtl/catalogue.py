@@ -99,7 +99,7 @@ def reference_arrays() -> list[Array]:
         small("lut"),
         small("lut", k=3, planes_per_cycle=2, table_bits=12, accumulator_bits=16),
         small("lut", m=1, n=5, k=2, planes_per_cycle=3, activation_bits=5, table_bits=6),
-        small("lut", m=3, k=5, activation_bits=4, table_bits=5, planes_per_cycle=4, accumulator_bits=32),
+        small("lut", m=3, n=2, k=3, activation_bits=4, planes_per_cycle=4, table_bits=4, accumulator_bits=32),
         small("lut-full"),
         small("lut-full", m=3, n=2, k=3, planes_per_cycle=2, serial_weight_bits=3, table_bits=12),
         small("unpu", k=2, planes_per_cycle=2, table_bits=7, accumulator_bits=16),

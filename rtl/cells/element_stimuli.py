@@ -19,7 +19,8 @@ def stimulus(array: Array, rng: np.random.Generator, count: int) -> Beats:
     lanes = _codes(array, rng, count, corners)
     half = 1 << (array.accumulator_bits - 1)
     sums = rng.integers(-half, half, count) >> rng.integers(0, array.accumulator_bits, count)
-    sums[::7], sums[3::7] = half - 1 - sums[::7] % 1024, -half + sums[3::7] % 1024
+    near = 1 + golden.largest_sum(array, array.serial_weight_bits, array.k) // 4
+    sums[::4], sums[1::4] = half - 1 - sums[::4] % near, -half + sums[1::4] % near
     x = {
         operands.row_field(array, 1).name: operands.pack_rows(array, _rows(array, rng, count)),
         "codes": lanes,

@@ -27,16 +27,16 @@ def halves(shift: Ints) -> Ints:
     return (np.int64(1) << shift) >> 1
 
 
-def value_range(array: Array) -> tuple[int, int]:
-    """Return the least and the greatest entry, half of its last place included."""
+def value_bits(array: Array) -> int:
+    """Return the bits of an entry with half of its last place added, at least one more than stored ones have."""
     low, high = golden.entry_range(exact(array))
-    return low, high + (1 << array.largest_shift >> 1)
+    return max(signed_bits(low, high + (1 << array.largest_shift >> 1)), array.table_bits + 1)
 
 
 @cache
 def narrower(array: Array) -> Cell:
     """Return the narrower of an array whose ``table_bits`` are fewer than exact entries need."""
-    wide, bits, most = signed_bits(*value_range(array)), array.table_bits, array.largest_shift
+    wide, bits, most = value_bits(array), array.table_bits, array.largest_shift
     limit = (1 << (bits - 1)) - 1
     above = wide - bits
     parameters: dict[str, int | str] = {"value_bits": wide, "table_bits": bits, "largest_shift": most}

@@ -67,7 +67,7 @@ def shift(array: Array, term: Term) -> tuple[Term, list[str]]:
     lines = ["", "// to the place of this pass; vacated bits take the pending one, so that it carries up"]
     for stage in range((array.most_passes - 1).bit_length()):
         up = digit << stage
-        width = unshifted + digit * min(array.most_passes - 1, (2 << stage) - 1)
+        width = min(unshifted + digit * min(array.most_passes - 1, (2 << stage) - 1), array.accumulator_bits)
         select = "x_position" if array.most_passes == 2 else f"x_position[{stage}]"
         moved = f"{{{extend(term, width - up)}, {repeat(s, up) if s else f'{up}{chr(39)}b0'}}}"
         lines.append(f"wire [{width - 1}:0] shifted{stage} = {select} ? {moved} : {extend(term, width)};")
@@ -78,9 +78,16 @@ def shift(array: Array, term: Term) -> tuple[Term, list[str]]:
 
 def finish(array: Array, term: Term) -> list[str]:
     """Return Verilog that shifts a partial sum to its pass and adds it to the sum so far."""
-    bits = array.accumulator_bits
-    term, lines = shift(array, term)
-    lines += ["", f"wire [{bits - 1}:0] kept = x_first ? {bits}'d0 : x_sum;"]
+    bits, lines = array.accumulator_bits, []
+    if term.bits > bits:
+        span = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+        lines += [
+            f"wire [{bits - 1}:0] held = {extend(term, bits)};  // modulo 2^{bits}",
+            f"wire held_unused = &{term.name}[{term.bits - 1}:{bits}];",
+        ]
+        term = Term("held", span, span, term.pending)
+    term, shifts = shift(array, term)
+    lines += [*shifts, "", f"wire [{bits - 1}:0] kept = x_first ? {bits}'d0 : x_sum;"]
     return [*lines, *signed_sum.accumulate(term, "kept", bits), "assign y_sum = next;"]
 
 

@@ -115,11 +115,12 @@ def lookup(array: Array, table: Ints, codes: Ints) -> Ints:
 
 def entry_range(array: Array) -> tuple[int, int]:
     """Return the least and the greatest value that a stored table entry can have."""
+    greatest = array.k << (array.activation_bits - 1)  # of k activations -2^(activation_bits-1)
+    low, high = (1 - greatest, greatest) if array.datapath == "lut" else (-greatest, greatest - array.k)
     if array.largest_shift:
         limit = (1 << (array.table_bits - 1)) - 1
-        return -limit, limit
-    greatest = array.k << (array.activation_bits - 1)  # of k activations -2^(activation_bits-1)
-    return (1 - greatest, greatest) if array.datapath == "lut" else (-greatest, greatest - array.k)
+        return max(low, -limit), min(high, limit)
+    return low, high
 
 
 def beat(array: Array, operands: Ints, codes: Ints, position: Ints | int = 0) -> Ints:

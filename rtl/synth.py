@@ -177,7 +177,7 @@ def synthesise(
     avoid = tuple(dont_use)
     _check(top, period_ps, load, cell, avoid)
     job = _Job(
-        verilog, top, paths, period_ps, cell, load, flatten, keep_hierarchy_for_area, avoid, cache, timeout_s
+        synth_cache.without_comments(verilog), top, paths, period_ps, cell, load, flatten, keep_hierarchy_for_area, avoid, cache, timeout_s
     )  # fmt: skip
     best: Synthesis | None = None
     for recipe in recipes:

@@ -6,6 +6,7 @@ import gzip
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections.abc import Mapping
 from functools import lru_cache
@@ -27,9 +28,17 @@ TIMERS = (
 )
 
 
+_COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
+
+
 def digest(values: Any) -> str:
     """Return the hash of anything JSON can hold."""
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def without_comments(verilog: str) -> str:
+    """Return Verilog with its comments removed and its lines kept: designs that differ in them alone are one."""
+    return _COMMENT.sub(lambda found: "\n" * found.group().count("\n") or " ", verilog)
 
 
 @lru_cache(maxsize=1)

@@ -177,8 +177,18 @@ def synthesise(
     avoid = tuple(dont_use)
     _check(top, period_ps, load, cell, avoid)
     job = _Job(
-        synth_cache.without_comments(verilog), top, paths, period_ps, cell, load, flatten, keep_hierarchy_for_area, avoid, cache, timeout_s
-    )  # fmt: skip
+        verilog=synth_cache.without_comments(verilog),
+        top=top,
+        paths=paths,
+        period_ps=period_ps,
+        driving_cell=cell,
+        load_ff=load,
+        flatten=flatten,
+        blocks=keep_hierarchy_for_area,
+        dont_use=avoid,
+        cache=cache,
+        timeout_s=timeout_s,
+    )
     best: Synthesis | None = None
     for recipe in recipes:
         found = _one(job, recipe)

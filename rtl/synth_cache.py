@@ -30,6 +30,8 @@ TIMERS = (
 
 _COMMENT = re.compile(r"//[^\n]*|/\*.*?\*/", re.DOTALL)
 
+_DIRECTIVE = re.compile(r"/[/*]\s*(synopsys|synthesis|pragma)\s+(translate|synthesis|full_case|parallel_case)")
+
 
 def digest(values: Any) -> str:
     """Return the hash of anything JSON can hold."""
@@ -37,8 +39,16 @@ def digest(values: Any) -> str:
 
 
 def without_comments(verilog: str) -> str:
-    """Return Verilog with its comments removed and its lines kept: designs that differ in them alone are one."""
-    return _COMMENT.sub(lambda found: "\n" * found.group().count("\n") or " ", verilog)
+    """Return Verilog with its comments removed and its lines kept: designs that differ in them alone are one.
+
+    Comments that synthesis obeys (``// synopsys translate_off``) stay.
+    """
+
+    def blank(found: re.Match[str]) -> str:
+        text = found.group()
+        return text if _DIRECTIVE.match(text) else "\n" * text.count("\n") or " "
+
+    return _COMMENT.sub(blank, verilog)
 
 
 @lru_cache(maxsize=1)

@@ -1,8 +1,9 @@
 """Exact sums without tables: where entries are exact, lookup equals the product of whole numbers.
 
 Activations of a format are whole multiples of a power of two; so a unit's sum is an integer, and any method that
-never rounds gives it. float64 adds whole numbers below 2^53 without rounding, in every order: BLAS does, for the part
-of the activations that keeps max|a| · (V + |z'|) · n below that. Wider activations (bf16) are split into such parts.
+never rounds gives it. float64 adds whole numbers below 2^53 without rounding, in every order (float32 below 2^24):
+BLAS does, for the part of the activations that keeps max|a| · (V + |z'|) · n below that. Wider activations (bf16) are
+split into such parts.
 """
 
 from __future__ import annotations
@@ -51,12 +52,15 @@ def products(design: Mpgemm, activations: np.ndarray, weights: LookupWeights) ->
     span = design.largest_value + (0.0 if offsets is None else float(np.abs(offsets).max()))
     bits = 52 - int(np.ceil(np.log2(span * weights.group)))
     pieces = parts(design, activations, bits)
+    sizes = [float(np.abs(whole).max(initial=0)) for whole, _ in pieces]
+    kind = np.float32 if max(sizes) * span * weights.group < 2.0**24 else np.float64
+    pieces = [(whole.astype(kind), exponent) for whole, exponent in pieces]
     raw = design.integer_activations and weights.scales is None
     values = _values(weights)
     total: np.ndarray = np.zeros((len(activations), weights.rows), np.float32)
     for group in range(weights.groups):
         columns = slice(group * weights.group, (group + 1) * weights.group)
-        matrix = values[columns].astype(np.float64)  # (n, N)
+        matrix = values[columns].astype(kind)  # (n, N)
         sums = [(_sums(whole[:, columns], matrix, offsets, group), exponent) for whole, exponent in pieces]
         if raw:  # 16 bits are one part, of unit 1
             return sums[0][0].astype(np.int64)
@@ -67,7 +71,7 @@ def products(design: Mpgemm, activations: np.ndarray, weights: LookupWeights) ->
 def _sums(whole: np.ndarray, matrix: np.ndarray, offsets: Single | None, group: int) -> np.ndarray:
     found = whole @ matrix
     if offsets is not None:
-        found -= whole.sum(axis=1)[:, None] * offsets[:, group].astype(np.float64)
+        found -= whole.sum(axis=1)[:, None] * offsets[:, group].astype(found.dtype)
     return found
 
 
@@ -78,7 +82,9 @@ def _rounded(sums: list[tuple[np.ndarray, int]]) -> Single:
         if abs(exponent) <= 64:
             return np.ldexp(found.astype(np.float32), exponent)
         with np.errstate(over="ignore"):
-            return np.ldexp(found, exponent).astype(np.float32)  # float64 scales exactly, then one rounding
+            return np.ldexp(found.astype(np.float64), exponent).astype(
+                np.float32
+            )  # float64 scales exactly, then one rounding
     lowest = min(exponent for _, exponent in sums)
     shape = sums[0][0].shape
     whole = [0] * sums[0][0].size

@@ -7,9 +7,9 @@ environment variable ``LUTSCAPE_BENCH``) lists the channels of the cell under th
 Phases of a clocked cell, all in one simulator start:
 
     full rate   every input offers a beat whenever it can, every output is taken at once: cycle counts
+    resets      traffic, at full rate or with stalls, then ``rst`` at a random time with valid, ready and fields at
+                random; several times
     stalls      seeded gaps on the inputs and back-pressure on the outputs, in changing mixtures
-    reset       traffic, then ``rst`` at a random time with valid, ready and fields at random; several times; then the
-                whole stimulus from its start at full rate
 
 A combinational cell has one phase: a vector per time step.
 
@@ -40,7 +40,7 @@ from cocotb.triggers import RisingEdge, Timer
 from cocotb.types import LogicArray
 
 VARIABLE = "LUTSCAPE_BENCH"
-RATES = (1.0, 1.0, 0.5, 0.12)  # chances per edge that a stalled channel moves on, drawn anew for each segment
+RATES = (1.0, 1.0, 0.5, 0.2)  # chances per edge that a stalled channel moves on, drawn anew for each segment
 SEGMENT = 48  # edges
 RESETS = 8  # in flight
 
@@ -298,10 +298,10 @@ class Traffic:
             if not cycle & 15:
                 self.report.tick(phase, cycle, self.progress)
 
-    def record(self, phase: str) -> None:
-        """Put a phase's counts into the report."""
+    def record(self) -> dict[str, Any]:
+        """Return the counts since the last reset."""
         starts = [d.first for d in self.drivers if d.first is not None]
-        self.report.phases[phase] = {
+        return {
             "cycles": self.cycle,
             "start": min(starts, default=0),
             "accepted": {d.name: d.next for d in self.drivers},
@@ -332,17 +332,26 @@ async def clocked(dut: Any, plan: dict[str, Any], report: Report) -> None:
     Clock(dut.clk, 2, unit="ns", impl="gpi").start(start_high=False)
     for phase in plan["phases"]:
         await traffic.reset(2, noisy=False)
-        if phase == "reset":
-            for _ in range(RESETS):
-                await traffic.run(phase, stalls=True, edges=traffic.random.randint(1, plan["flight"]))
-                if report.full:
-                    break
-                await traffic.reset(traffic.random.randint(1, 3), noisy=True)
-        if not report.full:
+        if phase == "resets":
+            await flights(traffic, plan, report)
+        else:
             await traffic.run(phase, stalls=phase == "stalls")
-        traffic.record(phase)
+            report.phases[phase] = traffic.record()
         if report.full:
             return
+
+
+async def flights(traffic: Traffic, plan: dict[str, Any], report: Report) -> None:
+    """Start the stimulus again and again, each time cut off by a reset."""
+    records = []
+    for flight in range(RESETS):
+        stalls = bool(flight % 2)
+        await traffic.run("resets", stalls, edges=traffic.random.randint(1, plan["flight"]))
+        records.append(traffic.record() | {"stalls": stalls})
+        if report.full:
+            break
+        await traffic.reset(traffic.random.randint(1, 3), noisy=True)
+    report.phases["resets"] = {"cycles": sum(r["cycles"] for r in records), "flights": records}
 
 
 async def combinational(dut: Any, plan: dict[str, Any], report: Report) -> None:

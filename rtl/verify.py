@@ -65,7 +65,7 @@ def verify(
         workdir: where sources, logs and the report stay; by default they are removed.
         timeout_s: limit of build and run together, seconds.
         keep: mismatching beats after which the run ends.
-        processes: simulators at a time (1 or 2: the phase with stalls beside the others); by default 2 for cells
+        processes: simulators at a time (1 or 2: full rate beside the other phases); by default 2 for cells
             that are slow to simulate.
 
     Raises:
@@ -183,7 +183,7 @@ def _phases(cell: Cell, stalls: bool, processes: int) -> list[list[str]]:
     """Return the phases that each simulator runs."""
     if not cell.clocked or not stalls:
         return [["full rate"]]
-    return [["full rate", "stalls", "reset"]] if processes == 1 else [["full rate", "reset"], ["stalls"]]
+    return [["full rate", "resets", "stalls"]] if processes == 1 else [["full rate"], ["resets", "stalls"]]
 
 
 def _plan(
@@ -266,7 +266,7 @@ def _run(
 
 def _merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one report of several."""
-    names = ["vectors", "full rate", "stalls", "reset"]
+    names = ["vectors", "full rate", "resets", "stalls"]
     phases = {k: v for r in reports for k, v in r["phases"].items()}
     return {
         "phases": dict(sorted(phases.items(), key=lambda item: names.index(item[0]))),

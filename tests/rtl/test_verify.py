@@ -178,7 +178,7 @@ def test_simulators_end_with_the_process_that_started_them(tmp_path: Path) -> No
     code += f"verify(adder(), vectors=10**6, workdir={str(tmp_path / 'orphan')!r})"
     environment = {**os.environ, "PYTHONPATH": str(Path(rtl_cells.__file__).parent)}
     parent = subprocess.Popen([sys.executable, "-c", code], env=environment)
-    report = tmp_path / "orphan" / "full-rate-stalls-reset" / "report.json"
+    report = tmp_path / "orphan" / "full-rate-resets-stalls" / "report.json"
     wait_until(lambda: report.is_file() and "cycle" in report.read_text())
     parent.kill()
     parent.wait()

@@ -238,7 +238,8 @@ def _one(job: _Job, recipe: Recipe) -> Synthesis:
     versions = {"pyosys": version()}
     limits = constraints(job.driving_cell, job.load_ff)
     script = commands(job.top, len(texts), "{delay}", job.flatten, job.dont_use, (), recipe)
-    what = [SCHEMA, job.verilog, job.top, script, job.period_ps, limits, job.blocks, [h for h, _ in texts], versions]
+    text = " ".join(job.verilog.split())
+    what = [SCHEMA, text, job.top, script, job.period_ps, limits, job.blocks, [h for h, _ in texts], versions]
     key = synth_cache.digest(what)
     stored = synth_cache.read(key) if job.cache else None
     fresh = stored is None

@@ -112,6 +112,9 @@ def _reason(log: str, code: int) -> str:
     errors = [line for line in log.splitlines() if "ERROR:" in line]
     if errors:
         text = errors[-1].split("ERROR:", 1)[1].strip()
+        flop = re.search(r"\(type (\S+)\) cannot be legalized: (.*)", text)
+        if flop:
+            return f"the library has no flip-flop for {flop.group(1)} ({flop.group(2)}); give more Liberty files"
         place = re.search(rf"{re.escape(SOURCE)}:(\d+)", errors[-1])
         at = f"line {place.group(1)} of the Verilog: " if place else ""
         abc = [line[5:] for line in log.splitlines() if line.startswith("ABC: ") and re.search("rror|annot", line)]

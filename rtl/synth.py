@@ -200,6 +200,29 @@ def synthesise(
     return best
 
 
+def check_library(library: liberty.Library) -> None:
+    """Refuse a library without what any logic needs: an inverter, and a two-input gate that AND or OR can be made of.
+
+    Raises:
+        UserError: naming what is missing.
+    """
+    gates = {"an inverter": False, "a two-input NAND, NOR, AND or OR": False}
+    for cell in map(library.__getitem__, library):
+        if cell.register is not None or cell.unsupported or len(cell.outputs) != 1:
+            continue
+        function = cell.pins[cell.outputs[0]].function
+        if function is None or cell.pins[cell.outputs[0]].three_state or len(function.variables) != len(cell.inputs):
+            continue
+        if len(function.variables) == 1 and function.table()[0]:
+            gates["an inverter"] = True
+        elif len(function.variables) == 2 and function.table().sum() in (1, 3):
+            gates["a two-input NAND, NOR, AND or OR"] = True
+    missing = [name for name, found in gates.items() if not found]
+    if missing:
+        files = ", ".join(path.name for path in library.paths)
+        raise UserError(f"{files}: no {missing[0].split(' ', 1)[1]} among {len(library)} cells; give all Liberty files")
+
+
 def flip_flops(library: liberty.Library) -> list[liberty.Cell]:
     """Return the plain flip-flops (one data pin, neither clear nor preset), the smallest first."""
     found = [
@@ -284,6 +307,7 @@ def _run(job: _Job, recipe: Recipe, files: Sequence[Path], limits: str) -> dict[
     start = time.perf_counter()
     cells = _library(job.paths)
     cells.cell(job.driving_cell, "driving cell")
+    check_library(cells)
     delay = f"{max(1.0, job.period_ps - _overhead(job.paths)):.0f}"
     large = [cell.name for cell in flip_flops(cells)[1:]]
 

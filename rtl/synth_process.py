@@ -117,7 +117,7 @@ def _reason(log: str, code: int) -> str:
             return f"the library has no flip-flop for {flop.group(1)} ({flop.group(2)}); give more Liberty files"
         place = re.search(rf"{re.escape(SOURCE)}:(\d+)", errors[-1])
         at = f"line {place.group(1)} of the Verilog: " if place else ""
-        abc = [line[5:] for line in log.splitlines() if line.startswith("ABC: ") and re.search("rror|annot", line)]
+        abc = [line[12:] for line in log.splitlines() if line.startswith("ABC: Error: ")]
         return at + text + (f" ({abc[-1]})" if abc and "ABC" in text else "")
     if code < 0:
         return f"yosys was killed by signal {-code} ({signal.Signals(-code).name}); out of memory, perhaps"

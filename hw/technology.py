@@ -44,6 +44,9 @@ class Technology(BaseModel):
     """Macro area per bit, periphery included, for macros of 32 KiB and more."""
     energy_coefficients: tuple[float, float, float]
     """(a2, a1, a0) of f(V), see the module's docstring."""
+    calibration: tuple[str, ...] = Field(default=("nangate45", "asap7"), min_length=1)
+    """Synthesised libraries that arrays are priced from: packaged names, or folders that ``lutscape rtl calibrate``
+    wrote. One at this node is taken as it is; else costs are interpolated (:mod:`lutscape.hw.calibration.price`)."""
     sources: dict[str, Source]
     """Grade and source of each number above, by field name."""
 

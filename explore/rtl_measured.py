@@ -163,8 +163,8 @@ def _macs(array: Array) -> float:
 
 def _versions(unit: measure.Measurement, proof: verify.Verification) -> dict[str, str]:
     found = store.versions()
-    kept = {k: found[k] for k in ("lutscape", "python", "numpy", "numba") if k in found}
-    return {**kept, **unit.synthesis.versions, "simulator": proof.simulator}
+    kept = {k: found[k] for k in found if k in ("lutscape", "python", "numpy", "numba")}
+    return {**kept, **dict(unit.synthesis.versions), "simulator": proof.simulator}
 
 
 def _description(cell: cells.Cell) -> dict[str, Any]:
@@ -188,6 +188,7 @@ def _description(cell: cells.Cell) -> dict[str, Any]:
 def _measured(unit: measure.Measurement, library: liberty.Library) -> dict[str, Any]:
     s = unit.synthesis
     areas = {name: count * library.cell(name, "netlist").area_um2 for name, count in s.cells.items()}
+    largest = sorted(areas.items(), key=lambda r: -r[1])[:12]
     return {
         **unit.as_dict(),
         "driving_cell": s.driving_cell,
@@ -197,7 +198,7 @@ def _measured(unit: measure.Measurement, library: liberty.Library) -> dict[str, 
             name: {"instances": b.instances, **{k: getattr(b, k) * b.instances for k in ("area_um2", "registers")}}
             for name, b in s.blocks.items()
         },
-        "by_cell": sorted(([n, s.cells[n], a] for n, a in areas.items()), key=lambda r: -r[2])[:12],
+        "by_cell": [[n, s.cells[n], a] for n, a in largest],
         "path": [
             [t.instance, t.cell, t.pin, t.edge, t.delay_ps, t.transition_ps, t.arrival_ps] for t in s.critical_path
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +163,7 @@ def _verification(data: dict[str, Any]) -> Section:
 def _area(data: dict[str, Any]) -> Section:
     unit = data["unit"]
     total = sum(b["area_um2"] for b in unit["blocks"].values()) or 1.0
-    rows = [
+    rows: list[list[Cell | str]] = [
         [f"`{n}`", plain(b["instances"]), Cell(significant(b["area_um2"]), **_grade(data)),
          f"{100 * b['area_um2'] / total:.1f} %", plain(b["registers"])]
         for n, b in sorted(unit["blocks"].items(), key=lambda r: -r[1]["area_um2"])
@@ -229,20 +230,19 @@ def _power(data: dict[str, Any]) -> Section:
 def _against(data: dict[str, Any]) -> Section:
     unit, other = data["unit"], data["baseline"]
     grade = _grade(data)
-    rows = [
-        ["MACs per cycle", f"{unit['macs_per_cycle']:.3g}", f"{other['macs_per_cycle']:.3g}", ""],
-        *(
-            [label, Cell(show(f(unit)), **grade), Cell(show(f(other)), **grade), ratio(f(other), f(unit))]
-            for label, f, show in (
-                ("area, µm²", lambda r: r["area_um2"], significant),
-                ("area per MAC per cycle, µm²", _per_mac, significant),
-                ("flip-flops, µm²", lambda r: r["register_area_um2"], significant),
-                ("shortest period", lambda r: r["min_period_ps"] * 1e-12, lambda v: quantity(v, "s")),
-                ("power", lambda r: r["total_w"], lambda v: quantity(v, "W")),
-                ("energy per MAC", lambda r: r["energy_per_mac_fj"] * 1e-15, lambda v: quantity(v, "J")),
-            )
-        ),
+    measures: tuple[tuple[str, Callable[[Any], float], Callable[[float], str]], ...] = (
+        ("area, µm²", lambda r: r["area_um2"], significant),
+        ("area per MAC per cycle, µm²", _per_mac, significant),
+        ("flip-flops, µm²", lambda r: r["register_area_um2"], significant),
+        ("shortest period", lambda r: r["min_period_ps"] * 1e-12, lambda v: quantity(v, "s")),
+        ("power", lambda r: r["total_w"], lambda v: quantity(v, "W")),
+        ("energy per MAC", lambda r: r["energy_per_mac_fj"] * 1e-15, lambda v: quantity(v, "J")),
+    )
+    rows: list[list[Cell | str]] = [
+        ["MACs per cycle", f"{unit['macs_per_cycle']:.3g}", f"{other['macs_per_cycle']:.3g}", ""]
     ]
+    for label, f, show in measures:
+        rows.append([label, Cell(show(f(unit)), **grade), Cell(show(f(other)), **grade), ratio(f(other), f(unit))])
     a = other["array"]
     text = (
         f"The baseline has {a['m']} x {a['n']} x {a['k']} multipliers of INT{a['activation_bits']} x "

@@ -26,6 +26,7 @@ from typing import Any
 
 from lutscape.hw.errors import UserError
 from lutscape.rtl import liberty, netlist, sta, synth_cache
+from lutscape.rtl.netlist import Netlist
 from lutscape.rtl.synth_process import run, version
 from lutscape.rtl.synth_script import RECIPES, Recipe, commands, constraints
 
@@ -109,7 +110,7 @@ class Synthesis:
         return sum(self.cells.values())
 
     @cached_property
-    def parsed(self) -> netlist.Netlist:
+    def parsed(self) -> Netlist:
         """The netlist as numbered nets, for timing, gate simulation and power."""
         return netlist.parse(self.netlist, self.top)
 
@@ -180,9 +181,9 @@ def synthesise(
         verilog=synth_cache.without_comments(verilog),
         top=top,
         paths=paths,
-        period_ps=period_ps,
+        period_ps=float(period_ps),
         driving_cell=cell,
-        load_ff=load,
+        load_ff=float(load),
         flatten=flatten,
         blocks=keep_hierarchy_for_area,
         dont_use=avoid,

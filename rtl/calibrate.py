@@ -20,7 +20,7 @@ import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,7 @@ def calibrate(
     Args:
         library: what is calibrated.
         folder: where the tables go.
-        jobs: processes.
+        jobs: processes; 1: this one.
         resume: take rows of earlier runs from the cache.
         only: kinds of designs (``array``, ``builder``, ``block``) to write; all if empty.
         progress: told what is done.
@@ -263,25 +263,29 @@ def _rows(
     missing = sorted(set(range(len(designs))) - set(found), key=lambda i: -_size(designs[i]))
     total, failed = len(designs), []
     tell("designs", len(found), total)
-    if missing:
+
+    def keep(i: int, row: Callable[[], dict[str, Any]]) -> None:
+        try:
+            found[i] = row()
+        except UserError as error:
+            failed.append(f"{designs[i].top}: {error}")
+            return
+        synth_cache.replace(_place(keys[i]), json.dumps(found[i]).encode())
+        tell("designs", len(found), total)
+
+    if jobs == 1:
+        for i in missing:
+            keep(i, lambda i=i: calibrate_measure.row(designs[i], setting, uniform, captured))  # type: ignore[misc]
+    elif missing:
         context = multiprocessing.get_context("spawn")
         with tempfile.TemporaryDirectory(prefix="lutscape-calibrate-") as name:
             paths = [str(Path(name) / f"{what}.npz") for what in ("uniform", "captured")]
             uniform.save(Path(paths[0]))
             captured.save(Path(paths[1]))
             with ProcessPoolExecutor(jobs, context, _start, tuple(paths)) as pool:
-                waiting: dict[Future[dict[str, Any]], int] = {
-                    pool.submit(_one, designs[i].kind, indices[i], bare[i], setting): i for i in missing
-                }
+                waiting = {pool.submit(_one, designs[i].kind, indices[i], bare[i], setting): i for i in missing}
                 for done in as_completed(waiting):
-                    i = waiting[done]
-                    try:
-                        found[i] = done.result()
-                    except UserError as error:
-                        failed.append(f"{designs[i].top}: {error}")
-                        continue
-                    synth_cache.replace(_place(keys[i]), json.dumps(found[i]).encode())
-                    tell("designs", len(found), total)
+                    keep(waiting[done], done.result)
     if failed:
         raise UserError(f"calibrate: {len(failed)} of {total} designs failed, the others are kept; first: {failed[0]}")
     return [found[i] for i in range(total)]

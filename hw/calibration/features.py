@@ -150,12 +150,13 @@ def of_builder(array: Array) -> dict[str, float]:
 def table_additions(array: Array) -> int:
     """Return the additions that build the stored entries of a table by sharing half sums.
 
-    Symmetric: every entry is one addition of two half sums. k = 4: 2 + 2 half sums and 8 entries, 12 additions.
-    Conventional: all sums of at least two activations, one addition each: 2^k - k - 1.
+    Symmetric: every entry is one addition of two half sums; k = 4: 2 + 2 half sums and 8 entries, 12 additions.
+    Conventional: one addition for each sum of at least two activations, 2^k - k - 1. In narrow tables the upper half's
+    sums start from half of the last place: one addition more, or the conventional half's sums of one.
     """
-    if array.datapath != "lut":
-        return 2**array.k - array.k - 1
-    return _symmetric(array.k)
+    if array.datapath == "lut":
+        return _symmetric(array.k) + (array.largest_shift > 0)
+    return _subsets(array.k, array.largest_shift > 0)
 
 
 def _symmetric(k: int) -> int:
@@ -163,3 +164,11 @@ def _symmetric(k: int) -> int:
         return 0
     left, right = (k + 1) // 2, k // 2
     return _symmetric(left) + _symmetric(right) + 2 ** (k - 1)
+
+
+def _subsets(k: int, start: bool) -> int:
+    if k == 1:
+        return int(start)
+    low = k // 2
+    empty = 2 ** (k - low) + (0 if start else 2**low - 1)  # sums that need no addition here
+    return _subsets(low, False) + _subsets(k - low, start) + 2**k - empty

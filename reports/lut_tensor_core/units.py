@@ -24,6 +24,8 @@ def main() -> None:
             rows.append(lut_units.pe(datapath, k, library))
     for k in lut_units.ELEMENT_K:  # tables that hold every sum
         rows.append(lut_units.pe("lut", k, library, table_bits=8 + (k - 1).bit_length() + 1))
+    for format_ in ("fp16", "e4m3"):
+        rows += [lut_units.floating(format_, products, library) for products in (1, 4)]
     _write(rows)
     for name, m, n, k in lut_units.TILES:
         rows.append(lut_units.tile(name, m, n, k, library))

@@ -27,6 +27,7 @@ from typing import Literal
 from lutscape.hw.errors import UserError
 from lutscape.rtl.cell import Cell
 
+BUILD_S = 600.0  # limit of the miter's construction
 Verdict = Literal["equivalent", "different", "undecided"]
 
 
@@ -64,9 +65,9 @@ def compare(cell: Cell, first: str, second: str, timeout_s: float = 60.0) -> Com
         (folder / "miter.v").write_text(miter(cell))
         (folder / "commands").write_text("\n".join(_commands(cell)) + "\n")
         try:
-            out, code = _run([sys.executable, "-m", "lutscape.rtl.synth_worker"], folder, 4 * timeout_s)
+            out, code = _run([sys.executable, "-m", "lutscape.rtl.synth_worker"], folder, BUILD_S)
         except subprocess.TimeoutExpired:
-            return Comparison("undecided", 0, f"yosys did not build the miter in {4 * timeout_s:g} s")
+            return Comparison("undecided", 0, f"yosys did not build the miter in {BUILD_S:g} s")
         if code:
             lines = [x for x in out.splitlines() if "ERROR" in x or "MISSING" in x] or out.splitlines() or ["no output"]
             raise UserError(f"{cell.name}: yosys cannot build the miter: {lines[-1].strip()}")
@@ -197,7 +198,7 @@ def _sequential(folder: Path, timeout_s: float) -> Comparison:
     if re.search(r"lat =\s*0 ", out):  # induction left no registers
         found = _combinational(folder, timeout_s, start)
         return Comparison(found.verdict, 1, f"induction and {found.how}")
-    out = _abc(folder, f"{read} bmc3 -T {limit}", 2 * timeout_s)
+    out = _abc(folder, f"{read} bmc3 -T {limit}", BUILD_S)
     match = re.search(r"asserted in frame (\d+)", out)
     if match:
         return Comparison("different", int(match[1]) + 1, "bounded model checking")

@@ -166,10 +166,10 @@ def processes(marker: str) -> list[str]:
 
 
 def test_a_bench_that_times_out_says_where_and_leaves_no_process(tmp_path: Path) -> None:
-    text = words(verify, adder(), vectors=400_000, timeout_s=4, workdir=tmp_path / "slow")
-    start, _, where = text.partition(": the bench was stopped after 4 s: full rate, cycle ")
+    text = words(verify, adder(), vectors=1_000_000, timeout_s=8, workdir=tmp_path / "slow")
+    start, _, where = text.partition(": the bench was stopped after 8 s: full rate, cycle ")
     assert start == "adder"
-    assert " of 400000 beats accepted, s " in where
+    assert " of 1000000 beats accepted, s " in where
     assert processes(str(tmp_path)) == []
 
 
@@ -195,7 +195,8 @@ def wait_until(condition, limit_s: float = 60.0) -> None:
 def test_a_simulator_that_hangs_before_the_bench(tmp_path: Path) -> None:
     hanging = altered(xor_cell(), "endmodule", "  reg loop = 1'b0; initial forever #0 loop = !loop;\nendmodule")
     text = words(verify, hanging, timeout_s=3, workdir=tmp_path / "hang")
-    assert text == "xor_cell: the bench was stopped after 3 s: start"
+    start, _, where = text.partition(": the bench was stopped after 3 s: ")
+    assert (start, where in ("start", "before the bench started")) == ("xor_cell", True)
     assert processes(str(tmp_path)) == []
 
 

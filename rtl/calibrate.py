@@ -18,7 +18,9 @@ import csv
 import io
 import json
 import multiprocessing
+import os
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -68,11 +70,15 @@ class Calibration:
         folder: of the tables.
         rows: number of designs.
         fits: quality of the fits.
+        seconds: it took.
+        cpu_seconds: of all processes.
     """
 
     folder: Path
     rows: int
     fits: tuple[calibrate_fit.Fit, ...]
+    seconds: float
+    cpu_seconds: float
 
 
 def calibrate(
@@ -100,6 +106,7 @@ def calibrate(
     for kind in only:
         if kind not in kinds:
             raise UserError(f"calibrate: no kind {kind!r}; allowed: {', '.join(kinds)}")
+    start, start_cpu = time.perf_counter(), _cpu_seconds()
     designs = [d for kind, make in kinds.items() if not only or kind in only for d in make()]
     cells = liberty.load(list(library.setting.libraries))
     tell = progress or (lambda what, done, total: None)
@@ -135,7 +142,13 @@ def calibrate(
         write_table(folder / "coefficients.csv", ["kind", "count", *calibrate_fit.TARGETS], calibrate_fit.table(fits))
         write_table(folder / "errors.csv", ["kind", "quantity", *calibrate_fit.ERRORS], calibrate_fit.errors(fits))
         write_table(folder / "library.csv", ["key", "value"], _library(library, cells, captured.text))
-    return Calibration(folder, len(rows), tuple(fits))
+    return Calibration(folder, len(rows), tuple(fits), time.perf_counter() - start, _cpu_seconds() - start_cpu)
+
+
+def _cpu_seconds() -> float:
+    """Return processor time of this process and of the ended ones below it."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
 
 
 def _library(library: Library, cells: liberty.Library, operands: str) -> list[dict[str, Any]]:

@@ -85,7 +85,12 @@ def calibrate(
     with progress_bar() as tick:
         done = run(library, folder, jobs, resume, only, tick)
     if as_json:
-        click.echo(json.dumps({"folder": str(folder), "designs": done.rows, "errors": _errors(done)}, indent=1))
+        click.echo(
+            json.dumps(
+                {"folder": str(folder), "designs": done.rows, "errors": _errors(done), "seconds": done.seconds},
+                indent=1,
+            )
+        )
         return
     columns = [
         "of",
@@ -100,7 +105,10 @@ def calibrate(
         "worst  ",
     ]
     print_table(columns, [_row(e) for e in _errors(done)], left=["of", "quantity"])
-    click.echo(f"{folder}: {done.rows} designs of {library.name}; relative errors of the fitted costs above")
+    click.echo(
+        f"{folder}: {done.rows} designs of {library.name} in {done.seconds:.0f} s ({done.cpu_seconds:.0f} s of CPU); "
+        "above, relative errors of what was fitted to them"
+    )
 
 
 def _library(

@@ -1,9 +1,10 @@
 """Processing element of multipliers: k products of an activation and a weight digit, summed and accumulated.
 
 The k products are added bit plane by bit plane: activations gated by one weight bit each go through an adder tree,
-and the sums of the planes are added at their weights. On Nangate 45 nm that is smaller than ``a * q`` summed by one
-expression at every digit width from 1 to 8 bits (4 bits: by 12 %), whether with yosys' Booth multipliers or without:
-the first adders are as narrow as activations, and no partial product is extended to the width of the sum.
+and the sums of the planes are added at their weights. No partial product is extended to the width of the sum.
+Synthesised as 2 x 4 arrays (k = 4, INT8 activations, Nangate 45 nm, target 3 and 1.7 ns), ``a * q`` summed by one
+expression is larger instead: by 1.6 and 1.0 % with 2-bit digits, 6.7 and 12 % with 4-bit ones; at 2.5 ns by 3.0 %
+with 8-bit ones, and smaller by 0.6 % with 3-bit ones. Yosys' Booth multipliers gain nothing on it.
 """
 
 from __future__ import annotations

@@ -102,7 +102,8 @@ def accumulate(term: Term, total: str, bits: int) -> list[str]:
 
     Bits of the total above the term only count: up by one if a carry meets a plus sign, down by one if a minus sign
     meets no carry. Counting down is counting up between two inversions, so that this part is a chain of
-    AND gates instead of an adder (6 % of a lookup array's area, Nangate 45 nm).
+    AND gates instead of an adder. With a whole adder a 2 x 4 lookup array (k = 4, INT8 tables, 32-bit sums, Nangate
+    45 nm, targets 3 and 1.7 ns) is 5 and 10 % larger, and slower.
     """
     s, low = term.pending, min(term.bits, bits)
     if bits - low < 2:

@@ -104,7 +104,8 @@ def table_builder(array: Array) -> Cell:
         Channel("y", "out", (entries,), "their table"),
     )
     sums, exact = _exact(array)
-    lines, parts = [*sums.lines, ""], ()
+    lines: list[str] = [*sums.lines, ""]
+    parts: tuple[Cell, ...] = ()
     low, high = golden.entry_range(narrow.exact(array))
     numbers = f"INT{array.activation_bits} activations; exact entries {low} … {high}"
     if array.largest_shift:

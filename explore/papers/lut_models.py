@@ -143,7 +143,7 @@ def scaling() -> list[dict[str, Any]]:
 
 def roofline() -> list[dict[str, Any]]:
     """Return operational intensity and speed of the kernel as optimisations are added (figure 19), 4x arrays, W1."""
-    steps = [
+    steps: list[tuple[str, str, dict[str, Any], str, bool]] = [
         ("FP16 tensor core", "a100-fp16", {}, "fp16", True),
         ("tables built in every array, no swizzle", "a100-lut-4x", {"precompute": "on-the-fly", "arrays_per_sm": 8,
                                                                      "register_scale": 1}, "int1-row", False),

@@ -54,7 +54,8 @@ def measure(root: Path) -> dict[str, Any]:
             "dot_products": lut_gates.dot_products(costs), "dp4": lut_gates.dp4(costs),
             "check": lut_gates.check(costs, units["rows"]),
         }  # fmt: skip
-    return json.loads(json.dumps(data, default=_plain))  # type: ignore[no-any-return]
+    plain: dict[str, Any] = json.loads(json.dumps(data, default=_plain))
+    return plain
 
 
 def _plain(value: Any) -> Any:
@@ -87,7 +88,7 @@ def equations() -> list[dict[str, Any]]:
     codes = golden.remap(pattern, 4)
     looked = golden.lookup(array, np.repeat(half[:, None], 16, axis=1), np.broadcast_to(codes, (256, 16)))
     q = np.arange(16)
-    planes = sum((2 * (q >> b & 1) - 1) << b for b in range(4))
+    planes = np.sum([(2 * (q >> b & 1) - 1) << b for b in range(4)], axis=0)
     narrow = Array(datapath="lut", m=2, n=64, k=4, count=1, table_bits=8, serial_weight_bits=2)
     half_float = Array(datapath="lut", m=2, n=64, k=4, count=1, activation_bits=16, table_bits=16)
     per_pass = operands.column_field(narrow, 64).bits

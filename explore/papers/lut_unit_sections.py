@@ -226,7 +226,8 @@ def _shapes(units: dict[str, Any]) -> Section:
         more = 100 * (areas[2, 64, 4] / areas[least] - 1)
         blocks.append(
             Text("Synthesis alone, INT8 activations, 2-bit weights, 8-bit tables: the smallest array of K = 4 is "
-                 "M{}N{}K{}".format(*least) + f", M2N64K4 is {more:.1f} % larger. Counted areas against synthesised ones:")
+                 "M{}N{}K{}".format(*least) + f", M2N64K4 is {more:.1f} % larger. Counted areas against synthesised "
+                                              "ones:")
         )  # fmt: skip
     blocks.append(Table(["datapath", "shape", "synthesised, µm²", "counted, µm²", "error"], check, (1,), narrow=True))
     return Section("Figure 14: shapes of 512 products, twelve pairs of formats", blocks)

@@ -132,9 +132,9 @@ def _check(name: str, k: int, groups: float, width: int) -> int:
         raise UserError(f"{name}: K = {k} does not divide into tables of k = {width} activations; nearest: {near}")
     group = int(np.ceil(k / groups))
     if groups > 1 and group % width:
-        near = max(width, round(group / width) * width)
+        nearest = max(width, round(group / width) * width)
         raise UserError(
-            f"{name}: groups of {group} weights change their scale inside a table of k = {width}; nearest: {near}"
+            f"{name}: groups of {group} weights change their scale inside a table of k = {width}; nearest: {nearest}"
         )
     return group
 
@@ -142,7 +142,7 @@ def _check(name: str, k: int, groups: float, width: int) -> int:
 def _gpu(spec: GpuSpec, unit: LutUnit, trace: Trace) -> Schedule:
     ops, rows = prepare(trace), trace.distinct()
     lookup = ops.linear & (ops.weight_bits > 0)
-    for row in np.flatnonzero(lookup):
+    for row in map(int, np.flatnonzero(lookup)):
         _check(str(rows["name"].iloc[row]), int(ops.k[row]), float(ops.groups[row]), unit.k)
     result = simulate(spec, trace)[0]
     separate = result
@@ -151,11 +151,11 @@ def _gpu(spec: GpuSpec, unit: LutUnit, trace: Trace) -> Schedule:
     named = {(p, n): i for i, (p, n) in enumerate(zip(rows["phase"], rows["name"], strict=True))}
     builds: dict[int, list[int]] = {}  # producer or first reader -> readers
     fused: dict[int, int] = {}  # reader -> producer
-    for row in np.flatnonzero(lookup):
+    for row in map(int, np.flatnonzero(lookup)):
         producer = named.get((rows["phase"].iloc[row], rows["input"].iloc[row]))
         if unit.precompute == "fused" and producer is not None and rows["kind"].iloc[producer] in FUSES:
-            fused[int(row)] = producer
-            builds.setdefault(producer, []).append(int(row))
+            fused[row] = producer
+            builds.setdefault(producer, []).append(row)
     clock, gap = spec.clock_mhz * 1e6, spec.kernel_overhead_us * 1e-6
     kernels: list[Kernel] = []
     standing: set[tuple[str, str]] = set()
@@ -224,7 +224,7 @@ def _lookup(spec: GpuSpec, unit: LutUnit, ops: Operators, result: Result, row: i
 def _array(spec: LutTensorCoreSpec, trace: Trace) -> Schedule:
     ops, rows = prepare(trace), trace.distinct()
     lookup = ops.linear & (ops.weight_bits > 0)
-    for row in np.flatnonzero(lookup):
+    for row in map(int, np.flatnonzero(lookup)):
         _check(str(rows["name"].iloc[row]), int(ops.k[row]), float(ops.groups[row]), spec.array.k)
     result = simulate(spec, trace)[0]
     kernels = []

@@ -95,12 +95,17 @@ def find(name: str) -> Simulator:
     return Simulator(name, f"Verilator {version}", program_path)
 
 
-def suited(cell: Cell) -> str:
-    """Return the simulator for a cell: Icarus, and for wide ones Verilator if it is installed.
+def is_wide(cell: Cell) -> bool:
+    """Whether Verilator should run a cell.
 
     Icarus copies a bus whenever a slice of it changes, so its time per cycle grows with the square of the width.
     """
-    if sum(f.bits for c in cell.channels for f in c.fields) < WIDE_BITS:
+    return sum(f.bits for c in cell.channels for f in c.fields) >= WIDE_BITS
+
+
+def suited(cell: Cell) -> str:
+    """Return the simulator for a cell: Icarus, and for wide ones Verilator if it is installed."""
+    if not is_wide(cell):
         return "icarus"
     try:
         return find("verilator").name

@@ -61,6 +61,9 @@ def verify(
     runs: list[Verification] = []
     for cell in chosen:
         which = simulators.suited(cell) if simulator == "auto" else simulator
+        if simulator == "auto" and which == "icarus" and simulators.is_wide(cell):
+            install = simulators.VERILATOR_INSTALL
+            click.echo(f"{cell.name}: wide ports take Icarus minutes; Verilator is faster: {install}", err=True)
         extra: dict[str, Any] = {}
         if libraries:
             extra = _gates(cell, libraries, driving_cell, load, 1e6 / loaded.clock_mhz)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from lutscape.explore.figures import GRID, INK, MUTED, PALETTE
 from lutscape.explore.papers.frame import Cell, Figure, Page, Section, Table, Text, Tile, draw
-from lutscape.explore.rtl_compare import BY_BLOCK, DESIGNS, REFERENCE, WEIGHT_BITS
+from lutscape.explore.rtl_compare import BY_BLOCK, COLUMNS, DESIGNS, REFERENCE, WEIGHT_BITS
 from lutscape.explore.text import plain, quantity, ratio, significant
 from lutscape.hw.provenance import Grade
 
@@ -110,7 +110,8 @@ def _node(data: dict[str, Any], library: dict[str, Any]) -> Section:
     return Section(
         f"{name}, {library['node']}, {quantity(library['period_ps'] * 1e-12, 's')}",
         [
-            Figure(svg, "Area and energy relative to multipliers of W bits; below the line the design is better."),
+            Figure(svg, "Area and energy relative to multipliers of W bits; below the line the design is better. "
+                "INT8 x INT8 multipliers are in the table alone."),
             Table(
                 ["design", "µm² per MAC per cycle", "fJ per MAC", "shortest period, ps", "gates", "registers",
                  "gate-level values right"], rows,
@@ -122,7 +123,7 @@ def _node(data: dict[str, Any], library: dict[str, Any]) -> Section:
 def _figure(axes: list[Axes], data: dict[str, Any], library: str) -> None:
     for ax, (label, what) in zip(axes, (("area", area), ("energy", energy)), strict=True):
         for (key, text), colour in zip(DESIGNS.items(), PALETTE, strict=False):
-            if key == REFERENCE:
+            if key in (REFERENCE, "mac8"):
                 continue
             values = [what(at(data, library, b, key)) / what(at(data, library, b, REFERENCE)) for b in WEIGHT_BITS]
             ax.plot(WEIGHT_BITS, values, "o-", ms=4, lw=1.3, color=colour, label=text)
@@ -200,8 +201,12 @@ def _method(data: dict[str, Any]) -> Section:
         "finish their tables while one step is looked up, and registers for all tables; INT8 tables round entries "
         "by a shift per tile."
     )
+    columns = (
+        f"A table serves {COLUMNS} / W columns here ({COLUMNS} bit-serial): few at four bits. More columns share table "
+        "registers and builder; the shares above bound what that can gain."
+    )
     left = (
         "Left out: wires, clock tree, glitches, other corners. Glitches grow with logic depth, which charges "
         "multipliers and adder trees more than lookups; wires charge the broadcast of tables."
     )
-    return Section("Method", [Text(text, "note"), Text(left, "note")])
+    return Section("Method", [Text(text, "note"), Text(columns, "note"), Text(left, "note")])

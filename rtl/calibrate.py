@@ -24,6 +24,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -295,7 +296,7 @@ def _rows(
             paths = [str(Path(name) / f"{what}.npz") for what in ("uniform", "captured")]
             uniform.save(Path(paths[0]))
             captured.save(Path(paths[1]))
-            with ProcessPoolExecutor(jobs, context, _start, tuple(paths)) as pool:
+            with ProcessPoolExecutor(jobs, context, partial(_start, *paths)) as pool:
                 waiting = {pool.submit(_one, designs[i].kind, indices[i], bare[i], setting): i for i in missing}
                 for done in as_completed(waiting):
                     keep(waiting[done], done.result)

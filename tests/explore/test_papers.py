@@ -96,7 +96,7 @@ def test_a_page_of_another_paper_uses_the_same_frame() -> None:
 def test_unknown_paper(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         papers.write("mma-sin", tmp_path / "x.html", ROOT)
-    assert str(error.value) == "unknown paper 'mma-sin' (did you mean 'mma-sim'?); one of: mma-sim"
+    assert str(error.value) == "unknown paper 'mma-sin' (did you mean 'mma-sim'?); one of: lut-tensor-core, mma-sim"
     assert not list(tmp_path.iterdir())
 
 
@@ -112,7 +112,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stored: di
     from lutscape.commands.papers import papers as command
 
     listed = CliRunner().invoke(command, [])
-    assert listed.output.startswith("mma-sim  ")
+    assert listed.output.startswith("lut-tensor-core  ")
     monkeypatch.setattr(mma_sim, "measure", lambda root: stored)
     page = tmp_path / "new" / "page.html"
     done = CliRunner().invoke(command, ["mma-sim", "-o", str(page)])

@@ -4,7 +4,8 @@ Every kernel family has a formula whose structure is that of its code (which blo
 once, what K is split into), with a few constants per format. µs throughout; S multiprocessors, B bytes, and
 a ⊕ b = (a^p + b^p)^(1/p), a maximum with the imperfect overlap p::
 
-    stream   t = t0 + many + x·M·K + o·M·tiles/S + (i·c ⊕ B/w)   i = ⌈⌈tiles/S/2⌉·pairs/12⌉ turns of the busiest warp
+    stream   t = t0 + many + x·M·K + o·M·tiles/S + (i·c ⊕ B/w)   i = ⌈⌈tiles/S/2⌉·pairs/12⌉ turns of the busiest warp;
+                                                     one token: strips of 32 or 16 rows times a scheduler's ⌈pairs/4⌉/3
     gemm     t = t0 + (h(r·(j·c_tok + e_tok)) ⊕ B/w) + split·(t1 + P/w2)   j chunks of a block, P bytes of partial sums
                                                      r rounds: blocks per multiprocessor, two at once for small tiles
     lookup   t = t0 + (M·slabs·N·bits/S·c ⊕ B/w)
@@ -26,6 +27,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +80,8 @@ def streams(frame: pd.DataFrame) -> npt.NDArray[np.bool_]:
 def _fits(kernel: str, form: str, m: int, n: int, k: int) -> bool:
     if m > 8:
         return False
+    if m == 1 and kernel == "gemm":
+        return _fits_one(form.replace("t2", "w2"), n, k)
     tokens, tiles = 1 if m == 1 else 8, -(-n // 64) * 4
     per_block = -(-tiles // min(tiles, SMS))
     slots = (per_block + 1) // 2 * 2 * 64
@@ -86,9 +90,24 @@ def _fits(kernel: str, form: str, m: int, n: int, k: int) -> bool:
         return used <= STREAM_SHARED
     form = "w2" if form == "t2" else form
     steps, pairs = packing.CHUNK[form] // 16, packing.chunks_of(form, k) // 2
-    pair = steps * (64 if tokens == 1 and steps == 4 else 72) + 8
     ring = STREAM_WARPS * 2 * (4 * 32 * packing.WORDS[form] + 32) * 4
-    return (pairs * pair + STREAM_WARPS * slots) * tokens + 16 + ring <= STREAM_SHARED
+    return (pairs * (steps * 72 + 8) + STREAM_WARPS * slots) * tokens + ring <= STREAM_SHARED
+
+
+def _fits_one(form: str, n: int, k: int) -> bool:
+    """As gemv_fits."""
+    tiles = 1 if _narrow(np.array(n)) else 2
+    strips = -(-n // 64) * 4 // tiles
+    slot = tiles * (64 * packing.WORDS[form] + 16) * 4
+    pair = packing.CHUNK[form] * 4 + 8
+    each = 2 * slot + -(-strips // SMS) * tiles * 64
+    return packing.chunks_of(form, k) // 2 * pair + 8 + STREAM_WARPS * each <= STREAM_SHARED
+
+
+def _narrow(n: Any) -> Any:
+    """Whether the kernel of one token takes strips of 16 rows: 32 would leave multiprocessors idle."""
+    blocks = np.ceil(n / 64)
+    return np.ceil(4 * blocks / SMS) * 5 < np.ceil(2 * blocks / SMS) * 8
 
 
 def _stream(f: pd.DataFrame, c: Constants) -> Floats:
@@ -98,6 +117,10 @@ def _stream(f: pd.DataFrame, c: Constants) -> Floats:
     tiles = np.ceil(n / 64) * 4
     twos = np.ceil(np.ceil(tiles / np.minimum(tiles, SMS)) / 2)
     turns = np.ceil(twos * units / STREAM_WARPS)
+    if form != "i2":
+        narrow = _narrow(n)
+        strips = np.ceil(np.where(narrow, 4, 2) * np.ceil(n / 64) / SMS)
+        turns = np.where(m == 1, strips * np.where(narrow, 0.5, 1) * np.ceil(units / 4) / 3, turns)
     several = np.where(m > 1, 1.0, 0.0)
     fixed = c["t0"] + several * c["many"] + c["x"] * m * k * 1e-3 + c["o"] * m * np.ceil(tiles / SMS)
     return fixed + _norm(turns * c["c"] * (1 + several * c["slower"]), _bytes(f) / c["w"] * 1e-3, c["p"])
@@ -113,6 +136,9 @@ def _gemm(f: pd.DataFrame, c: Constants) -> Floats:
     n, k, m = _column(f, "n"), _column(f, "k"), _column(f, "m")
     chunks = np.ceil(k / 128) if integer else 2 * np.ceil(k / (2 * packing.CHUNK[form]))
     tokens = np.where(m <= 32, 32, np.where(m <= 64, 64, np.where(m <= 128, 128, 256)))
+    chosen, chosen_splits = _chosen(n, m, chunks)
+    free = (m > 128) & (not integer)
+    tokens = np.where(free, chosen, tokens)
     at_once = np.where(tokens <= 64, 2, 1)
     blocks = np.ceil(n / 128) * np.ceil(m / tokens)
     slots = SMS * at_once
@@ -120,6 +146,7 @@ def _gemm(f: pd.DataFrame, c: Constants) -> Floats:
     grouped = f["form"].isin(["w4", "w2", "w1"]).to_numpy()
     units = np.where(grouped, np.ceil(chunks / 2), chunks)
     splits = np.where(4 * blocks > 3 * slots, 1, np.maximum(wanted, 1))
+    splits = np.where(free, chosen_splits, splits)
     splits = np.ceil(units / np.ceil(units / np.minimum(splits, units)))
     per_block = np.ceil(chunks / splits)
     load = np.ceil(blocks * splits / SMS)
@@ -135,6 +162,20 @@ def _gemm(f: pd.DataFrame, c: Constants) -> Floats:
         + np.where(splits > 1, c["t1"], 0)
         + partial / c["w2"] * 1e-3
     )
+
+
+def _chosen(n: Floats, m: Floats, chunks: Floats) -> tuple[Floats, Floats]:
+    """Tokens per tile and splits of K, as the kernel chooses them for M > 128 (gemm.cu: choose)."""
+    best = [np.full(len(n), np.inf), np.zeros(len(n)), np.zeros(len(n))]
+    for tokens, chunk, start in ((256, 0.73, 4.6), (128, 0.50, 3.2), (64, 0.62, 2.6)):
+        tiles = np.ceil(n / 128) * np.ceil(m / tokens)
+        for s in range(1, 9):
+            waves = np.ceil(tiles * s / (2 * SMS if tokens == 64 else SMS))
+            each = np.where((tokens == 64) & (tiles * s <= SMS), 0.45, chunk)
+            time = waves * (start + each * np.ceil(chunks / s)) + (1.5 + 1.8e-6 * s * m * n if s > 1 else 0.0)
+            better = (time < best[0]) & ((s == 1) | (s * 4 <= chunks))
+            best = [np.where(better, x, old) for x, old in zip((time, tokens, s), best, strict=True)]
+    return best[1], best[2]
 
 
 def _lookup(f: pd.DataFrame, c: Constants) -> Floats:

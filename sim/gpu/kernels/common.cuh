@@ -53,11 +53,19 @@ __device__ inline void load(uint32_t (&r)[1], const uint32_t* p) {
 
 // The lane's words into shared memory, asynchronously: a group per commit, complete in order.
 template <int WORDS>
-__device__ inline void copy_async(void* to, const uint32_t* from) {
-  const uint32_t at = uint32_t(__cvta_generic_to_shared(to));
+__device__ inline void copy_async(uint32_t at, const uint32_t* from) {
   if constexpr (WORDS == 4) asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(at), "l"(from) : "memory");
   if constexpr (WORDS == 2) asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(at), "l"(from) : "memory");
   if constexpr (WORDS == 1) asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(at), "l"(from) : "memory");
+}
+template <int WORDS>
+__device__ inline void copy_async(void* to, const uint32_t* from) {
+  copy_async<WORDS>(uint32_t(__cvta_generic_to_shared(to)), from);
+}
+// 16 bytes, if wanted; no branch
+__device__ inline void copy_async_if(bool wanted, uint32_t at, const uint32_t* from) {
+  asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, %2, 0;\n@p cp.async.cg.shared.global [%0], [%1], 16;\n}" ::"r"(at),
+               "l"(from), "r"(int(wanted)) : "memory");
 }
 __device__ inline void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 template <int PENDING>
@@ -81,6 +89,12 @@ __device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, u
   asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+// D = A B + c, all of a row's columns starting at the same c
+__device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float c) {
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
+               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c));
 }
 // D (16 x 8, INT32) += A (16 x 32, unsigned bytes) B (32 x 8, signed bytes)
 __device__ inline void mma(int (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {

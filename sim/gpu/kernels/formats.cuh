@@ -14,6 +14,7 @@
 namespace lut {
 
 constexpr uint32_t ONE2 = 0x3C003C00;  // half2(1, 1)
+__host__ __device__ constexpr uint32_t power2(int e) { return ONE2 + (uint32_t(e) << 10) * 0x10001u; }  // half2(2^e, 2^e)
 
 // 4 bits: nibble p of each half of word 2i (rows g: p = 1, 0; g + 8: p = 3, 2) and of word 2i + 1 (columns + 8).
 // Steps 2i take p = 1, 3 (class 0), steps 2i + 1 take p = 0, 2 (class 1).
@@ -21,14 +22,14 @@ struct W4 {
   static constexpr int CHUNK = 64, STEPS = 4, WORDS = 4, CLASSES = 2;
   __host__ __device__ static constexpr int kind(int step) { return step & 1; }
   __host__ __device__ static constexpr int exponent(int kind) { return kind ? 8 : 4; }
-  template <int STEP>
+  template <int STEP, uint32_t ONES = ONE2>
   __device__ static void unpack(const uint32_t (&w)[WORDS], uint32_t (&a)[4]) {
     constexpr uint32_t mask = STEP & 1 ? 0x003C003C : 0x03C003C0;
     const uint32_t x = w[STEP & ~1], y = w[STEP | 1];
-    a[0] = mask_or<mask, ONE2>(x << 2);
-    a[1] = mask_or<mask, ONE2>(x >> 6);
-    a[2] = mask_or<mask, ONE2>(y << 2);
-    a[3] = mask_or<mask, ONE2>(y >> 6);
+    a[0] = mask_or<mask, ONES>(x << 2);
+    a[1] = mask_or<mask, ONES>(x >> 6);
+    a[2] = mask_or<mask, ONES>(y << 2);
+    a[3] = mask_or<mask, ONES>(y >> 6);
   }
 };
 
@@ -38,14 +39,14 @@ struct W2 {
   static constexpr int CHUNK = 64, STEPS = 4, WORDS = 2, CLASSES = 2;
   __host__ __device__ static constexpr int kind(int step) { return step & 1; }
   __host__ __device__ static constexpr int exponent(int kind) { return kind ? 4 : 2; }
-  template <int STEP>
+  template <int STEP, uint32_t ONES = ONE2>
   __device__ static void unpack(const uint32_t (&w)[WORDS], uint32_t (&a)[4]) {
     constexpr uint32_t mask = STEP & 1 ? 0x00C000C0 : 0x03000300;
     const uint32_t x = w[STEP / 2];
-    a[0] = mask_or<mask, ONE2>(x);
-    a[1] = mask_or<mask, ONE2>(x >> 4);
-    a[2] = mask_or<mask, ONE2>(x << 4);
-    a[3] = mask_or<mask, ONE2>(STEP & 1 ? x >> 8 : x << 8);
+    a[0] = mask_or<mask, ONES>(x);
+    a[1] = mask_or<mask, ONES>(x >> 4);
+    a[2] = mask_or<mask, ONES>(x << 4);
+    a[3] = mask_or<mask, ONES>(STEP & 1 ? x >> 8 : x << 8);
   }
 };
 
@@ -54,14 +55,14 @@ struct W1 {
   static constexpr int CHUNK = 64, STEPS = 4, WORDS = 1, CLASSES = 4;
   __host__ __device__ static constexpr int kind(int step) { return step; }
   __host__ __device__ static constexpr int exponent(int kind) { return kind + 1; }
-  template <int STEP>
+  template <int STEP, uint32_t ONES = ONE2>
   __device__ static void unpack(const uint32_t (&w)[WORDS], uint32_t (&a)[4]) {
     constexpr uint32_t mask = 0x02000200u >> STEP;
     const uint32_t x = w[0];
-    a[0] = mask_or<mask, ONE2>(x);
-    a[1] = mask_or<mask, ONE2>(x << 4);
-    a[2] = mask_or<mask, ONE2>(x >> 4);
-    a[3] = mask_or<mask, ONE2>(STEP < 2 ? x >> 6 : x << 6);
+    a[0] = mask_or<mask, ONES>(x);
+    a[1] = mask_or<mask, ONES>(x << 4);
+    a[2] = mask_or<mask, ONES>(x >> 4);
+    a[3] = mask_or<mask, ONES>(STEP < 2 ? x >> 6 : x << 6);
   }
 };
 
@@ -87,16 +88,36 @@ struct T5 {
   }
 };
 
-// All steps of a chunk as v = 1 + q 2^-e.
+// Exponent of c where all steps of a chunk shall read v = c + q 2^-e with the e of the first class.
 template <class F>
+__host__ __device__ constexpr int lift(int step) {
+  return F::exponent(F::kind(step % F::STEPS)) - F::exponent(0);
+}
+
+// All steps of a chunk as v = 1 + q 2^-e with the e of each class, or as v = c + q 2^-e with the e of the first.
+template <class F, bool LIFTED = false>
 __device__ inline void unpack_codes(const uint32_t (&w)[F::WORDS], uint32_t (&a)[F::STEPS][4]) {
   if constexpr (F::STEPS == 5) {
     F::unpack_all(w, reinterpret_cast<uint32_t(&)[20]>(a));
   } else {
-    F::template unpack<0>(w, a[0]);
-    F::template unpack<1>(w, a[1]);
-    F::template unpack<2>(w, a[2]);
-    F::template unpack<3>(w, a[3]);
+    F::template unpack<0, power2(LIFTED ? lift<F>(0) : 0)>(w, a[0]);
+    F::template unpack<1, power2(LIFTED ? lift<F>(1) : 0)>(w, a[1]);
+    F::template unpack<2, power2(LIFTED ? lift<F>(2) : 0)>(w, a[2]);
+    F::template unpack<3, power2(LIFTED ? lift<F>(3) : 0)>(w, a[3]);
+  }
+}
+
+// A lane's words of a tile from shared memory.
+template <class F>
+__device__ inline void read_words(uint32_t (&w)[F::WORDS], const uint32_t* from) {
+  if constexpr (F::WORDS == 4) {
+    const uint4 v = *reinterpret_cast<const uint4*>(from);
+    w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
+  } else if constexpr (F::WORDS == 2) {
+    const uint2 v = *reinterpret_cast<const uint2*>(from);
+    w[0] = v.x, w[1] = v.y;
+  } else {
+    w[0] = *from;
   }
 }
 

@@ -1,21 +1,22 @@
-// Low-bit weights times few FP16 activations (M <= 8): weights stream from DRAM once, through the tensor cores.
+// Low-bit weights times few FP16 activations (2 <= M <= 8; gemv.cu has M = 1): weights stream from DRAM once.
 //
 // y[m, n] = sum over groups of s[n, group] * sum_k (q[n, k] - z[n, group]) x[m, k], FP32 sums, FP16 result.
 //
 // One block per multiprocessor takes a run of row tiles (16 outputs), two at a time. Its twelve warps share out the
 // pairs of chunks (128 or 160 columns) of all its tiles in turn, so that none idles, and keep DEPTH of them in flight
 // across the ends of tiles, each lane into its own part of a ring in shared memory. Two blocks fit a multiprocessor:
-// the next kernel's fills its rings while this one computes. Weights are the A operand of mma.m16n8k16 (its 16 rows), tokens the B operand (its 8
-// columns): one token costs no more than eight. The first pairs are loaded before anything of the predecessor is
-// touched: in a chain of kernels that overlaps its tail. Activations are put into shared memory in operand order, once,
-// with sums that undo the offsets of the unpacked codes (formats.cuh):
+// the next kernel's fills its rings while this one computes. Weights are the A operand of mma.m16n8k16 (its 16 rows),
+// tokens the B operand (its 8 columns). The first pairs are loaded before anything of the predecessor is touched: in
+// a chain of kernels that overlaps its tail. Activations are put into shared memory in operand order, once, with sums
+// that undo the offsets of the unpacked codes (formats.cuh):
 //   sum (q - z) x = sum over classes of 2^e (sum v x - sum x) - z sum x.
 #include "formats.cuh"
+#include "gemv.cuh"
 
 namespace lut {
 namespace {
 
-constexpr int WARPS = 12;
+constexpr int WARPS = 12, TOKENS = 8;
 constexpr int SHARED_LIMIT = 220 * 1024, HALF = 113 * 1024;  // of a multiprocessor: one block fits, two fit
 
 struct Problem {
@@ -81,29 +82,13 @@ __device__ inline void fetch(uint32_t* slot, const Problem& p, const Source<F>& 
   copy_commit();
 }
 
-template <class F>
-__device__ inline void read_words(uint32_t (&w)[F::WORDS], const uint32_t* from) {
-  if constexpr (F::WORDS == 4) {
-    const uint4 v = *reinterpret_cast<const uint4*>(from);
-    w[0] = v.x, w[1] = v.y, w[2] = v.z, w[3] = v.w;
-  } else if constexpr (F::WORDS == 2) {
-    const uint2 v = *reinterpret_cast<const uint2*>(from);
-    w[0] = v.x, w[1] = v.y;
-  } else {
-    w[0] = *from;
-  }
-}
-
-// TOKENS: stride of the activations in shared memory, 1 or 8.
-template <class F, int TOKENS, int DEPTH>
+template <class F, int DEPTH>
 __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
   constexpr int TWOS = F::STEPS;        // a pair has TWOS twos of steps
   extern __shared__ uint4 staged[];     // [pair][two of steps][token][t]: the B registers of both steps
   float2* sums = reinterpret_cast<float2*>(staged + size_t(p.pairs) * TWOS * TOKENS * 4);  // [pair][token]
   float2* two_sums = sums + size_t(p.pairs) * TOKENS;                                     // [pair][two][token]
-  constexpr bool SHUFFLED = TOKENS == 1 && TWOS == 4;                                     // no sums of twos
-  uint32_t* rings = reinterpret_cast<uint32_t*>(  // [warp][slot][word]
-      (reinterpret_cast<uintptr_t>(two_sums + (SHUFFLED ? 0 : size_t(p.pairs) * TWOS * TOKENS)) + 15) / 16 * 16);
+  uint32_t* rings = reinterpret_cast<uint32_t*>(two_sums + size_t(p.pairs) * TWOS * TOKENS);  // [warp][slot][word]
   float* partial = reinterpret_cast<float*>(rings + WARPS * DEPTH * SLOT_WORDS<F>);  // [warp][tile][token][row]
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
   const int first = int(blockIdx.x * p.tiles / gridDim.x), last = int((blockIdx.x + 1) * p.tiles / gridDim.x);
@@ -121,12 +106,11 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
     ahead.advance(p, lane);
   }
   for (int i = threadIdx.x; i < WARPS * slots * TOKENS * 16; i += 32 * WARPS) partial[i] = 0;
-  allow_successor();
   wait_predecessor();
 
   const int items = p.pairs * TWOS * p.m;
   for (int base = 0; base < items; base += 32 * WARPS) {  // two steps of a token: 32 activations
-    const int i = base + threadIdx.x, two = TOKENS == 1 ? i : i / p.m, token = TOKENS == 1 ? 0 : i % p.m, k = two * 32;
+    const int i = base + threadIdx.x, two = i / p.m, token = i % p.m, k = two * 32;
     const uint4* from = reinterpret_cast<const uint4*>(p.x + size_t(token) * p.k + k);
     uint4 v[4] = {};
 #pragma unroll
@@ -147,14 +131,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
       plain += sum;
     }
     raised *= -1.0f / float(1 << F::exponent(0));
-    if constexpr (SHUFFLED) {  // four neighbouring lanes have the twos of a pair
-#pragma unroll
-      for (int j = 1; j < 4; j <<= 1)
-        raised += __shfl_xor_sync(~0u, raised, j), plain += __shfl_xor_sync(~0u, plain, j);
-      if (i < items && i % 4 == 0) sums[i / 4] = {raised, plain};
-    } else {
-      if (i < items) two_sums[two * TOKENS + token] = {raised, plain};
-    }
+    if (i < items) two_sums[two * TOKENS + token] = {raised, plain};
     if (i < items) {
       uint4* to = staged + (size_t(two) * TOKENS + token) * 4;
       to[0] = {v[0].x, v[1].x, v[2].x, v[3].x};
@@ -164,25 +141,25 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
     }
   }
   __syncthreads();
-  if constexpr (!SHUFFLED) {
-    for (int i = threadIdx.x; i < p.pairs * TOKENS; i += 32 * WARPS) {
-      float2 sum = {};
-      if (i % TOKENS < p.m) {
+  for (int i = threadIdx.x; i < p.pairs * TOKENS; i += 32 * WARPS) {
+    float2 sum = {};
+    if (i % TOKENS < p.m) {
 #pragma unroll
-        for (int j = 0; j < TWOS; ++j) {
-          const float2 v = two_sums[(i / TOKENS * TWOS + j) * TOKENS + i % TOKENS];
-          sum.x += v.x, sum.y += v.y;
-        }
+      for (int j = 0; j < TWOS; ++j) {
+        const float2 v = two_sums[(i / TOKENS * TWOS + j) * TOKENS + i % TOKENS];
+        sum.x += v.x, sum.y += v.y;
       }
-      sums[i] = sum;
     }
-    __syncthreads();
+    sums[i] = sum;
   }
+  __syncthreads();
+
+  allow_successor();  // not before: its rings' copies would hold up the activations
 
   // the lane's token in operands; tokens that don't exist read those of the first
-  const int mine = TOKENS == 1 ? t : (g < p.m ? g : 0) * 4 + t;
-  constexpr int COLUMNS = TOKENS == 1 ? 1 : 2;  // of the lane's two columns of the result, those that can be wanted
-  float y[2][2][COLUMNS] = {};                  // [tile][row half][column]
+  const int mine = (g < p.m ? g : 0) * 4 + t;
+  constexpr int COLUMNS = 2;    // of the result, the lane's
+  float y[2][2][COLUMNS] = {};  // [tile][row half][column]
   int two = now.two;
   auto put = [&]() {  // the warp's part of two tiles
 #pragma unroll
@@ -191,8 +168,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
       for (int h = 0; h < 2; ++h)
 #pragma unroll
         for (int c = 0; c < COLUMNS; ++c) {
-          const int token = 2 * t + c;
-          if (token < TOKENS) partial[((warp * slots + 2 * two + r) * TOKENS + token) * 16 + g + 8 * h] = y[r][h][c];
+          partial[((warp * slots + 2 * two + r) * TOKENS + 2 * t + c) * 16 + g + 8 * h] = y[r][h][c];
           y[r][h][c] = 0;
         }
   };
@@ -205,7 +181,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
     for (int i = 0; i < TWOS; ++i) x[i] = b[i * TOKENS * 4];
     float2 offset[COLUMNS];
 #pragma unroll
-    for (int c = 0; c < COLUMNS; ++c) offset[c] = sums[now.pair * TOKENS + (TOKENS == 1 ? 0 : 2 * t + c)];
+    for (int c = 0; c < COLUMNS; ++c) offset[c] = sums[now.pair * TOKENS + 2 * t + c];
     uint32_t* from = ring + slot * SLOT_WORDS<F>;
     copy_wait<DEPTH - 1>();
     __syncwarp();
@@ -268,31 +244,26 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
   }
 }
 
-template <class F, int TOKENS>
+template <class F>
 size_t shared_bytes(const Problem& p, int depth) {
-  return (size_t(p.pairs) * (F::STEPS * (TOKENS == 1 && F::STEPS == 4 ? 64 : 72) + 8) + size_t(WARPS) * ((p.per_block + 1) / 2 * 2) * 64) * TOKENS + 16 +
+  return (size_t(p.pairs) * (F::STEPS * 72 + 8) + size_t(WARPS) * ((p.per_block + 1) / 2 * 2) * 64) * TOKENS +
          size_t(WARPS) * depth * SLOT_WORDS<F> * 4;
 }
 
-template <class F, int TOKENS>
-int run_tokens(const Problem& p, bool early) {
+template <class F>
+int run(const Problem& p, bool early) {
   constexpr int DEEP = F::WORDS == 4 ? 3 : 6, FLAT = 2;
   const int blocks = min(p.tiles, multiprocessors());
-  size_t bytes = shared_bytes<F, TOKENS>(p, DEEP);
-  if (bytes <= HALF) return launch(stream<F, TOKENS, DEEP>, blocks, 32 * WARPS, bytes, early, p);
-  bytes = shared_bytes<F, TOKENS>(p, FLAT);
-  if (bytes <= SHARED_LIMIT) return launch(stream<F, TOKENS, FLAT>, blocks, 32 * WARPS, bytes, early, p);
+  size_t bytes = shared_bytes<F>(p, DEEP);
+  if (bytes <= HALF) return launch(stream<F, DEEP>, blocks, 32 * WARPS, bytes, early, p);
+  bytes = shared_bytes<F>(p, FLAT);
+  if (bytes <= SHARED_LIMIT) return launch(stream<F, FLAT>, blocks, 32 * WARPS, bytes, early, p);
   return complain("stream: M x K activations do not fit shared memory; use gemm");
 }
 
 template <class F>
 bool fits(const Problem& p) {
-  return (p.m == 1 ? shared_bytes<F, 1>(p, 2) : shared_bytes<F, 8>(p, 2)) <= SHARED_LIMIT;
-}
-
-template <class F>
-int run(const Problem& p, bool early) {
-  return p.m == 1 ? run_tokens<F, 1>(p, early) : run_tokens<F, 8>(p, early);
+  return shared_bytes<F>(p, 2) <= SHARED_LIMIT;
 }
 
 Problem problem(int format, int m, int n, int k, int group) {
@@ -310,6 +281,7 @@ Problem problem(int format, int m, int n, int k, int group) {
 LUT_API int lut_stream_fits(int format, int m, int n, int k) {
   using namespace lut;
   if (m < 1 || m > 8) return 0;
+  if (m == 1) return gemv_fits(format, n, k);
   const Problem p = problem(format, m, n, k, 0);
   return format == 4 ? fits<W4>(p) : format == 2 ? fits<W2>(p) : format == 1 ? fits<W1>(p) : fits<T5>(p);
 }
@@ -323,6 +295,9 @@ LUT_API int lut_stream(int format, const void* weights, const void* scales, cons
   if (group && (group % 128 || (group / 128 & (group / 128 - 1))))
     return complain("stream: the group must be 0 or 128 times a power of two");
   if (format == 5 && group) return complain("stream: ternary five to a byte has one scale per row");
+  if (m == 1)
+    return gemv(format, static_cast<const uint32_t*>(weights), static_cast<const uint32_t*>(scales),
+                static_cast<const uint32_t*>(x), static_cast<half*>(y), n, k, group, early);
   Problem p = problem(format, m, n, k, group);
   p.weights = static_cast<const uint32_t*>(weights), p.scales = static_cast<const half2*>(scales);
   p.x = static_cast<const half*>(x), p.y = static_cast<half*>(y);

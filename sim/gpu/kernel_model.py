@@ -174,7 +174,8 @@ def _chosen(n: Floats, m: Floats, chunks: Floats) -> tuple[Floats, Floats]:
             each = np.where((tokens == 64) & (tiles * s <= SMS), 0.45, chunk)
             time = waves * (start + each * np.ceil(chunks / s)) + (1.5 + 1.8e-6 * s * m * n if s > 1 else 0.0)
             better = (time < best[0]) & ((s == 1) | (s * 4 <= chunks))
-            best = [np.where(better, x, old) for x, old in zip((time, tokens, s), best, strict=True)]
+            found = (time, np.full(len(n), float(tokens)), np.full(len(n), float(s)))
+            best = [np.where(better, x, old) for x, old in zip(found, best, strict=True)]
     return best[1], best[2]
 
 

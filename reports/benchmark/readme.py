@@ -23,7 +23,7 @@ def load(name: str) -> Any:
 
 def main() -> None:
     quickstart = load("benchmark/quickstart.json")
-    rows = [*product_rows(quickstart), *matrix_rows(), *rtl_rows()]
+    rows = [*product_rows(quickstart), *matrix_rows(), *rtl_rows(), *lookup_rows()]
     lines = [START, f"Measured on {quickstart['machine']}, no GPU.", ""]
     lines += ["| what | measured | required | by |", "|---|---|---|---|"]
     lines += [f"| {what} | {value} | {limit} | `{by}` |" for what, value, limit, by in rows]
@@ -107,7 +107,26 @@ def rtl_rows() -> list[Row]:
             "reports/rtl/bench_gatesim.py",
         ),
         (f"unit of 16 lanes: {', '.join(flow['limits_s'])}", steps, limits, "reports/rtl/bench_flow.py"),
-        ("mutants of generated Verilog that the benches catch", f"{mutants}", "≥ 95 %", "reports/rtl/mutation.py"),
+        (
+            f"mutants of generated Verilog that the benches catch ({mutants['mutants'] - mutants['equivalent']}, "
+            f"{len(mutants['cells'])} cells)",
+            f"{100 * mutants['score']:.1f} %",
+            "≥ 95 %",
+            "reports/rtl/mutation.py",
+        ),
+    ]
+
+
+def lookup_rows() -> list[Row]:
+    """Rows about table lookup in software."""
+    return [
+        (
+            f"lookup W2A8, INT8 tables, {r['shape'].replace('x', ' x ')}, one thread, against numpy fp32",
+            f"{r['faster_by_cpu']:.1f}x",
+            "> 1x",
+            "reports/lut_tensor_core/bench.py",
+        )
+        for r in load("lut_tensor_core/bench.json")["rows"]
     ]
 
 

@@ -9,12 +9,15 @@ and the bytes of each buffer at its own capacity; there is no separate leakage t
 from __future__ import annotations
 
 from lutscape.hw import gates, technology
+from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
 from lutscape.hw.memory import ENERGY_SOURCE, sram_area_mm2, sram_energy_pj_per_byte
 from lutscape.hw.ppa import Ppa, Quantity, assemble
 from lutscape.hw.provenance import Grade, Source
 from lutscape.hw.result import Floats, Result
 
+PRICED = ("lut", "mac")
+"""Datapaths with a published anchor (:mod:`lutscape.hw.gates`)."""
 TABLE1 = "LUT Tensor Core, arXiv 2408.06003, Table 1"
 FP16_MAC_UM2_28NM = 0.975e6 / 1024
 """µm² per FP16 multiply-accumulate per cycle: A100 FP16 tensor core at 28 nm (Table 1)."""
@@ -27,7 +30,16 @@ VECTOR_UM2_45NM = 1360.0 + 1640.0
 
 
 def cost(spec: LutTensorCoreSpec, result: Result) -> Ppa:
-    """Return area by component (mm²) and energy by component (J per execution of each operator)."""
+    """Return area by component (mm²) and energy by component (J per execution of each operator).
+
+    Raises:
+        UserError: a datapath that no published unit anchors.
+    """
+    if spec.array.datapath not in PRICED:
+        raise UserError(
+            f"{spec.name}: array.datapath = {spec.array.datapath!r} has no machine cost yet; allowed: "
+            f"{', '.join(PRICED)} (area and power of one unit: lutscape rtl report)"
+        )
     node, at28, at45 = spec.node, technology.load("28nm"), technology.load("45nm")
     array, lut = spec.array, spec.array.datapath == "lut"
     anchor = gates.anchor(array.datapath, at28.gate_area_um2)

@@ -214,3 +214,12 @@ def test_each_buffer_pays_for_its_own_capacity() -> None:
         energy.append(ppa.total_energy(result))
     assert energy[0]["weight buffer"] == energy[1]["weight buffer"]
     assert energy[0]["output buffer"] < energy[1]["output buffer"]
+
+
+@pytest.mark.parametrize("datapath", ["lut-full", "unpu", "add"])
+def test_a_machine_of_unpriced_arrays_is_timed_but_not_costed(datapath: str) -> None:
+    spec = array_spec(array__datapath=datapath)
+    row = traces.trace(traces.linear(8, 64, 64))
+    assert model.timing(spec, row).cycles[0] > 0
+    with pytest.raises(UserError, match=f"array.datapath = '{datapath}' has no machine cost yet; allowed: lut, mac"):
+        simulate(spec, row)

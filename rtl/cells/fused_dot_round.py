@@ -6,7 +6,7 @@ import numpy as np
 
 from lutscape.rtl.cell import Cell, Field
 from lutscape.rtl.cells import fused_dot_blocks as blocks
-from lutscape.rtl.cells.fused_dot_design import Design
+from lutscape.rtl.cells.fused_dot_design import Design, top_exponent
 from lutscape.rtl.cells.fused_dot_multiply import Arrays, Coverage, Stimulus, special_fields
 from lutscape.rtl.cells.fused_dot_part import extend, part, plus
 from lutscape.rtl.cells.text import vector
@@ -83,10 +83,10 @@ def stage(design: Design, stimulus: Stimulus, coverage: Coverage) -> Cell:
     width = max(below + size, m + 1 if mode == "RZ" else m + 3)
     counter = leading_zeros(width)
     lz = max(1, (width - 1).bit_length())
-    largest = (1 << w) - 1
-    # room may be negative only where `below` was clamped.
+    # Of infinities and NaNs the sum is not used, nor their room. It may be negative only where `below` was clamped.
     least = design.floor - design.base + design.room_offset
-    rw = max((largest + design.room_offset).bit_length(), w, lz)
+    most = max(top_exponent(design.c), design.largest_product) - design.base + design.room_offset
+    rw = max(most.bit_length(), w, lz)
     pad = width - below - size
     pieces = ([f"{below}'d0"] if below else []) + ["magnitude"] + ([f"{pad}'d0"] if pad else [])
     word = f"{{{', '.join(pieces)}}}" if len(pieces) > 1 else "magnitude"
@@ -112,7 +112,8 @@ def stage(design: Design, stimulus: Stimulus, coverage: Coverage) -> Cell:
         f"wire {vector(rw)}steps = subnormal ? {rw}'d0 : room - {count};",
         f"wire [{width - 1}:0] shifted = word << shift;",
     ]
-    top = rw + m + 1  # exponent field, carry included
+    carry = int(most + 2 >= 1 << rw)  # the significand adds up to 2 steps
+    top, lead = rw + m + carry, "1'b0, " if carry else ""
     up = ""
     if mode != "RZ":
         lines.append(f"wire guard = shifted[{width - m - 2}];")
@@ -126,7 +127,7 @@ def stage(design: Design, stimulus: Stimulus, coverage: Coverage) -> Cell:
     significand = extend(f"shifted[{width - 1}:{width - m - 1}]", m + 1, top)
     field = m + target.exponent_bits
     lines += [
-        f"wire [{top - 1}:0] packed_field = {{1'b0, steps, {m}'d0}} + {significand}{up};",
+        f"wire [{top - 1}:0] packed_field = {{{lead}steps, {m}'d0}} + {significand}{up};",
     ]
     infinity = ((1 << target.exponent_bits) - 1) << m
     if design.can_overflow:

@@ -1,7 +1,8 @@
 """Mutation score of the benches: every kind of cell in a small configuration, one fault at a time.
 
 Writes mutation.json next to itself: what each mutant met, those proven to mean the same, and the survivors. Needs
-Icarus Verilog and pyosys. A part that is a cell of its own is also mutated inside the cells that hold it.
+Icarus Verilog and pyosys. A part that is a cell of its own is also mutated inside the cells that hold it. The prover
+knows no ranges of operands: a survivor of a narrower differs only on values that no table builder sends it.
 
     python reports/rtl/mutation.py [--count 60] [--jobs 2] [--kind lut_array ...]
 """

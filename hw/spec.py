@@ -113,9 +113,10 @@ def families() -> dict[str, type[Spec]]:
     """Return the hardware families by ``kind``."""
     from lutscape.hw.machines.fused_dot import FusedDotSpec
     from lutscape.hw.machines.gpu import GpuSpec
+    from lutscape.hw.machines.lut_dla import LutDlaSpec
     from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
 
-    return {"fused-dot": FusedDotSpec, "gpu": GpuSpec, "lut-tensor-core": LutTensorCoreSpec}
+    return {"fused-dot": FusedDotSpec, "gpu": GpuSpec, "lut-dla": LutDlaSpec, "lut-tensor-core": LutTensorCoreSpec}
 
 
 def load(name: str | Path, relative_to: Path | None = None) -> Spec:

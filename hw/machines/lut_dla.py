@@ -161,8 +161,9 @@ class LutDlaSpec(Spec):
     ccm: Ccm
     imm: Imm
     dataflow: Dataflow
-    """Order of the loops, outermost first. LUT-stationary, a table of c x Tn stays while the rows pass: ``ls-n`` n, k, m
-    (sums of a column tile stay until they are done); ``ls-k`` k, n, m (indices of a subspace stay, all sums do).
+    """Order of the loops, outermost first. LUT-stationary, a table of c x Tn stays while the rows pass: ``ls-n`` is
+    n, k, m (the sums of a column tile stay until they are done), ``ls-k`` is k, n, m (indices of a subspace and all
+    sums stay).
     ``mnk`` … ``knm``: the six orders of single rows, columns and subspaces, for their memory alone."""
     indices: Literal["store", "recompute"] = "store"
     """``ls-n`` with several tiles of columns: indices kept on chip, or computed again for every tile."""

@@ -76,9 +76,10 @@ class Ccm(Part):
     """Centroid computation modules."""
 
     count: int = Field(ge=1, le=64)
-    """nC: modules, each with a centroid buffer and an input buffer, each at another subspace or block of rows."""
+    """nC: modules, each with a centroid buffer and an input buffer; they take rows in turn."""
     ccus: int = Field(ge=1, le=16)
-    """Chains of c distance elements (dPE) in one module; they share its buffers and take alternate rows."""
+    """Chains of c distance elements (dPE) in one module; they share its buffers, take rows in turn
+    and have a FIFO each."""
     clock_mhz: float = Field(ge=1, le=5_000)
     """Clock of the modules."""
     dpe_stages: int = Field(default=1, ge=1, le=2)
@@ -133,6 +134,7 @@ class LutDlaSpec(Spec):
             "fifo_depth",
             "dataflow",
             "indices",
+            "kept_operators",
             "codebook.v",
             "codebook.c",
             "codebook.metric",
@@ -178,9 +180,10 @@ class LutDlaSpec(Spec):
         le=4,
     )
     """Flip-flops that each pointer of the FIFO passes in the other domain."""
+    kept_operators: tuple[str, ...] = ()
+    """Linear operators that are not converted to tables and run on the multiply-accumulators: roles (``lm_head``)."""
     attention_macs_per_cycle: int = Field(ge=0, le=1 << 20)
-    """Multiply-accumulators for attention and layers that are not converted, at ``clock_mhz``; 0: none, such operators
-    are refused."""
+    """FP16 multiply-accumulators for attention and kept operators; 0: none, such operators are refused."""
     vector_lanes: int = Field(ge=1, le=1 << 16)
     """Lanes for dequantisation, norms, softmax and element-wise operators; one operation per lane and cycle."""
     buffers: Buffers

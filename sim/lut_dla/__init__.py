@@ -1,0 +1,1 @@
+"""LUT-DLA: golden model, stage timing and cycle model."""

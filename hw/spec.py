@@ -115,8 +115,15 @@ def families() -> dict[str, type[Spec]]:
     from lutscape.hw.machines.gpu import GpuSpec
     from lutscape.hw.machines.lut_dla import LutDlaSpec
     from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
+    from lutscape.hw.machines.roma import RomaSpec
 
-    return {"fused-dot": FusedDotSpec, "gpu": GpuSpec, "lut-dla": LutDlaSpec, "lut-tensor-core": LutTensorCoreSpec}
+    return {
+        "fused-dot": FusedDotSpec,
+        "gpu": GpuSpec,
+        "lut-dla": LutDlaSpec,
+        "lut-tensor-core": LutTensorCoreSpec,
+        "roma": RomaSpec,
+    }
 
 
 def load(name: str | Path, relative_to: Path | None = None) -> Spec:

@@ -17,6 +17,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "simulate": ("lutscape.commands.simulate", "simulate", "Cycles, time, energy and area of a trace on hardware."),
     "compile": ("lutscape.commands.compile", "compile_", "Schedule and LMMA instructions of a trace on lookup tables."),
     "sweep": ("lutscape.commands.sweep", "sweep", "Explore a design space; write store and report."),
+    "choose": ("lutscape.commands.choose", "choose", "Pick a design of a sweep; hand over its Verilog and PPA."),
     "report": ("lutscape.commands.sweep", "report", "Render a stored sweep again."),
     "mma": (
         "lutscape.commands.mma",

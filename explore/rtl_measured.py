@@ -24,6 +24,8 @@ ACTIVITIES = (0.05, 0.1, 0.2, 0.3, 0.5)
 """Toggles per net and cycle of the sweep beside the measured operands."""
 CURVE = (0.5, 0.7, 1.0, 1.5, 2.5)
 """Targets of the area-delay curve, in clock periods of the spec."""
+CURVE_ELEMENTS = 16
+"""Elements of the arrays that the curve is drawn for: a larger array repeats the same columns."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ def baseline(array: Array, weight_bits: int) -> Array:
     )  # fmt: skip
 
 
+def shortened(array: Array) -> Array:
+    """Return an array of the same rows and K with fewer columns: at most :data:`CURVE_ELEMENTS` elements."""
+    return array.model_copy(update={"n": min(array.n, max(1, CURVE_ELEMENTS // array.m))})
+
+
 def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], dict[str, str]]:
     """Return every number of the report, and the Verilog and netlist files by name."""
     if not isinstance(spec, LutTensorCoreSpec | FusedDotSpec):
@@ -100,13 +107,16 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
         "weight_bits": work.weight_bits,
         "unit": _measured(unit, library),
         "activity": _activities(unit, library),
-        "curve": {top.kind: _curve(top, options, period)} if options.curve else {},
+        "curve": {},
         "baseline": None,
         "wave": [[w.name, w.width, list(w.values)] for w in _wave(top, work)],
         "signed": {c.signal(f.name): f.width for c in top.channels for f in c.fields if f.signed},
         "diagram": draw(lambda ax: rtl_figures.block_diagram(ax, top), 8.6, 3.2),
         "command": _command(spec, options),
     }
+    curves = [top]
+    if isinstance(spec, LutTensorCoreSpec):
+        curves = [unit_cell(shortened(spec.array))]
     if isinstance(spec, LutTensorCoreSpec) and spec.array.datapath != "mac":
         say("baseline: multipliers of equal throughput")
         array = baseline(spec.array, work.weight_bits)
@@ -118,8 +128,9 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
             power_period_ps=None, driving_cell=options.driving_cell, load_ff=options.load_ff, tell=say,
         )  # fmt: skip
         data["baseline"] = {**_measured(against, library), "array": json.loads(array.model_dump_json())}
-        if options.curve:
-            data["curve"][other.kind] = _curve(other, options, period)
+        curves.append(unit_cell(baseline(shortened(spec.array), work.weight_bits)))
+    for cell in curves if options.curve else []:
+        data["curve"][cell.name] = _curve(cell, options, period, say)
     files = {f"{top.name}.v": top.verilog(), f"{top.name}.mapped.v": unit.synthesis.netlist}
     return data, files
 
@@ -219,10 +230,11 @@ def _components(p: power.PowerReport) -> dict[str, float]:
     return {"internal": p.internal_w, "switching": p.switching_w, "leakage": p.leakage_w}
 
 
-def _curve(cell: cells.Cell, options: Options, period_ps: float) -> list[dict[str, float]]:
+def _curve(cell: cells.Cell, options: Options, period_ps: float, say: Say) -> list[dict[str, float]]:
     """Area and period reached at several targets."""
     points = []
     for factor in CURVE:
+        say(f"{cell.name}: synthesise at {period_ps * factor:.0f} ps for the curve")
         s = synth.synthesise(
             cell.verilog(), cell.name, options.libraries, period_ps=period_ps * factor,
             driving_cell=options.driving_cell, load_ff=options.load_ff,

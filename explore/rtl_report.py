@@ -23,7 +23,7 @@ from lutscape.explore.papers.frame import (
     draw,
     render,
 )
-from lutscape.explore.rtl_measured import Options, Say, measured
+from lutscape.explore.rtl_measured import CURVE_ELEMENTS, Options, Say, measured
 from lutscape.explore.text import plain, quantity, ratio, significant
 from lutscape.hw.errors import UserError
 from lutscape.hw.provenance import Grade
@@ -194,7 +194,10 @@ def _timing(data: dict[str, Any]) -> Section:
     blocks: list[Any] = []
     if data["curve"]:
         svg = draw(lambda ax: rtl_figures.area_delay(ax, data["curve"]), 8.6, 2.9)
-        blocks.append(Figure(svg, "Area against the period reached, for targets from 0.5 to 2.5 periods of the spec."))
+        text = "Area against the period reached, for targets from 0.5 to 2.5 periods of the spec."
+        if any(name != data["cell"]["name"] for name in data["curve"]):
+            text += f" For arrays of at most {CURVE_ELEMENTS} elements: larger ones repeat their columns."
+        blocks.append(Figure(svg, text))
     steps = unit["path"]
     shown = steps if len(steps) <= PATH_STEPS else [*steps[: PATH_STEPS // 2], *steps[-PATH_STEPS // 2 :]]
     rows = [[f"`{i[-48:]}`", f"`{c}`", p, e, f"{d:.0f}", f"{t:.0f}", f"{a:.0f}"] for i, c, p, e, d, t, a in shown]

@@ -136,12 +136,11 @@ def fifo_words_per_ps(spec: LutDlaSpec) -> float:
 
 
 def indices_per_cycle(spec: LutDlaSpec) -> float:
-    """Return the indices that all chains bring into the modules' clock domain per cycle of that clock, at most 1.
+    """Return the indices that all chains bring into the modules' clock domain per cycle of that clock.
 
-    Chains take rows in turn and have a FIFO each; the modules take one index per cycle, all of them the same.
+    Chains take rows in turn and have a FIFO each; the modules take at most one index per cycle, all of them the same.
     """
-    chains = spec.ccm.count * spec.ccm.ccus
-    return min(1.0, chains * fifo_words_per_ps(spec) * 1e6 / spec.imm_clock_mhz)
+    return spec.ccm.count * spec.ccm.ccus * fifo_words_per_ps(spec) * 1e6 / spec.imm_clock_mhz
 
 
 def first_index_cycles(spec: LutDlaSpec) -> float:

@@ -1,0 +1,1 @@
+"""ROM-resident language models: bit-accurate L-Unit, adapters, ROM words, faults, and cycles."""

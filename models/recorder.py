@@ -118,8 +118,8 @@ class Recorder:
 
     # Operators ----------------------------------------------------------------------------------
 
-    def linear(self, name: str, source: str, m: int, n: int, k: int, bias: bool) -> None:
-        """Record Y[m, n] = X[m, k] · W[n, k]ᵀ (+ bias)."""
+    def linear(self, name: str, source: str, m: int, n: int, k: int, bias: bool, values: int | None = None) -> None:
+        """Record Y[m, n] = X[m, k] · W[n, k]ᵀ (+ bias); X is formed from ``values`` values, if they are fewer."""
         if self._again(name, m, n, k):
             return
         weight = parse_weight_format(self._weight_format(name))
@@ -138,7 +138,7 @@ class Recorder:
             output_format=self.formats.between,
             macs=m * n * k,
             weight_bytes=weight.bytes(n, k) + (n * BIAS_BYTES if bias else 0),
-            activation_bytes=_bytes(m * k, activation.name),
+            activation_bytes=_bytes(m * k if values is None else values, activation.name),
             output_bytes=_bytes(m * n, self.formats.between),
         )
 
@@ -152,11 +152,12 @@ class Recorder:
         heads: int,
         kv_heads: int,
         head_dim: int,
+        causal: bool = True,
     ) -> None:
-        """Record causal attention of ``queries`` new tokens per sequence over ``keys`` keys."""
+        """Record attention of ``queries`` new tokens per sequence over ``keys`` keys, or over those before them."""
         if self._again(name, batch, queries, keys):
             return
-        visible = queries * (keys - queries) + queries * (queries + 1) // 2
+        visible = queries * (keys - queries) + queries * (queries + 1) // 2 if causal else queries * keys
         self._add(
             name,
             "attention",

@@ -75,9 +75,10 @@ def resolve(model: str) -> Resolved:
             raise UserError(f"GGUF file {model!r} not found")
         return Resolved(path.stem, None, path)
     if path.suffix.lower() not in (".yaml", ".yml") and model not in names() and not path.is_file():
+        known = [*names(), *(p.stem for p in sorted((yaml_file.configs_dir() / "networks").glob("*.yaml")))]
         raise UserError(
-            f"model {model!r} not found{nearest(model, names())}; "
-            f"give a .gguf file, a shape .yaml, or one of: {', '.join(names())}"
+            f"model {model!r} not found{nearest(model, known)}; "
+            f"give a .gguf file, a shape .yaml, or one of: {', '.join(known)}"
         )
     file = load_file(model)
     if file.weights is None:

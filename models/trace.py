@@ -6,8 +6,8 @@ one Parquet file with the header as JSON in the schema metadata (key ``lutscape`
 Conventions
     - ``linear``: Y[M, N] = X[M, K] · W[N, K]ᵀ; M = batch x tokens of the step.
     - ``attention``: M queries per sequence, N keys per sequence after the new ones were appended,
-      K = head_dim; softmax included; causal. ``macs`` counts only visible (query, key) pairs, scores
-      and weighted sum. ``kv_read_bytes`` is the whole cache once, ``kv_write_bytes`` the new tokens.
+      K = head_dim; softmax included; causal, encoders apart. ``macs`` counts only visible (query, key)
+      pairs, scores and weighted sum. ``kv_read_bytes`` is the whole cache once, ``kv_write_bytes`` the new tokens.
     - ``norm`` and ``elementwise``: M rows of N values, K = 1, no MACs; ``activation_bytes`` is the
       sum over all inputs.
     - ``gather``: the embedding look-up; M rows of N values.
@@ -96,7 +96,8 @@ class Header(BaseModel):
     """Name of the model."""
     source: str
     """``gguf:<sha256>`` for weights, ``shape:<citation>`` without."""
-    shape: ModelShape
+    shape: ModelShape | None
+    """None: no decoder-only transformer (:mod:`lutscape.models.network`)."""
     executed: bool
     """True: the model computed real tokens; False: shapes only."""
     requantised: bool
@@ -124,7 +125,7 @@ class Header(BaseModel):
     @property
     def routing(self) -> str:
         """One line on which experts the rows hold; empty without a mixture of experts."""
-        experts, each = self.shape.experts, self.shape.experts_per_token
+        experts, each = (self.shape.experts, self.shape.experts_per_token) if self.shape else (0, 0)
         if not experts:
             return ""
         if self.executed:

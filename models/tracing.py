@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lutscape.hw.errors import UserError, nearest
+from lutscape.models import network
 from lutscape.models.executor import Model, Progress, load_model
 from lutscape.models.numeric import Observer, Operands
 from lutscape.models.ops import Extent, ShapeOps, Value
@@ -89,6 +90,12 @@ def trace_model(
             raise UserError(f"{name} {value}: must be at least {least}")
     recipe = Recipe.of(formats) if requantise else Recipe()
     original: Callable[[str], np.ndarray] | None = None  # weights before they were requantised
+    if isinstance(model, str) and (listed := network.find(model)) is not None:
+        if decode_tokens or execute or requantise or capture:
+            raise UserError(
+                f"{listed.name}: a network without weights has one step; use --decode-tokens 0 and no others"
+            )
+        return Traced(network.trace(listed, prompt_tokens, batch, formats))
     if isinstance(model, str):
         model = _find(model, execute, recipe, progress)
         if isinstance(model, Model):

@@ -72,7 +72,7 @@ blocks:
         (
             "kernel: 1",
             "kernel: 3",
-            "n.yaml:7: blocks[0].layers[0].convolution: kernel = 3 is larger than the padded map of 1",
+            "layers[0].convolution: kernel = 3 is larger than the padded map of 1",
         ),
         ("kernel: 1", "kernel: 1, input: con", "n.yaml:6: blocks[0]: layer 'c': no layer 'con' before it"),
         ("name: c", "name: in", "n.yaml:6: blocks[0]: layer 'in': names differ within a block, and none is 'in'"),

@@ -66,6 +66,7 @@ def table_1() -> list[dict[str, Any]]:
             seconds = result.seconds * result.count
             # scores of every query, key and head, FP16; nothing is masked away, as in a plain softmax
             shape = trace.header.shape
+            assert shape is not None
             scores = batch * shape.heads * tokens**2 * 2 * ATTENTION_PASSES * shape.layers
             row[key] = {
                 "ideal_ms": 1e3 * macs / (spec.macs_per_cycle(bits) * spec.clock_mhz * 1e6),

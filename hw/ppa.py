@@ -22,8 +22,14 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "area_mm2": ("mm2", "minimize", "area that the machine's cost model counts"),
     "power_w": ("W", "minimize", "energy of the whole trace divided by its time"),
     "dram_gb": ("GB", "minimize", "DRAM traffic of the whole trace, 10⁹ bytes"),
+    "aggregate_tokens_per_s": ("1/s", "maximize", "generated tokens per second of as many sequences as fit at a time"),
+    "context_tokens": ("tokens", "maximize", "tokens whose keys and values fit on chip beside the adapter"),
+    "lora_rank": ("", "maximize", "rank of the adapter that is held on chip"),
 }
-"""Metrics that every machine reports; a sweep may use any of them as objective or constraint."""
+"""Metrics that machines report; a sweep may use any of them as objective or constraint."""
+
+ONLY = {name: frozenset({"roma"}) for name in ("aggregate_tokens_per_s", "context_tokens", "lora_rank")}
+"""Metrics that only some hardware kinds report."""
 
 
 @dataclass(frozen=True)
@@ -134,4 +140,6 @@ def assemble(
         metrics["tokens_per_s"] = timed(generated / decode_s, "tokens_per_s")
         metrics["energy_per_token_j"] = spent(decode_j / generated, "energy_per_token_j")
         metrics["tokens_per_j"] = spent(generated / decode_j, "tokens_per_j")
+    for name, (value, source) in result.figures.items():
+        metrics[name] = Quantity(value, METRICS[name][0], source.grade, source.source)
     return Ppa(area, area_convention, energy, energy_source, {n: metrics[n] for n in METRICS if n in metrics})

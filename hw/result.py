@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from lutscape.hw.provenance import Source
+
 SCHEMA_VERSION = 1
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -40,6 +42,7 @@ class Result:
         sequences: sequences in the batch.
         prefill_tokens: prompt tokens per sequence.
         decode_steps: decode steps (tokens generated per sequence).
+        figures: further metrics of :data:`lutscape.hw.ppa.METRICS` that only this family has, with their source.
     """
 
     machine: str
@@ -54,6 +57,7 @@ class Result:
     sequences: int = 1
     prefill_tokens: int = 0
     decode_steps: int = 0
+    figures: dict[str, tuple[float, Source]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         rows = len(self.operators)

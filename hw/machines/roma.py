@@ -49,8 +49,8 @@ class LUnit(Part):
     """What a stored code means: ``uint`` q - zero point, ``ternary`` -1, 0, 1, ``fp4`` E2M1."""
     form: RomForm = "fused"
     """``sram``: RAM in place of the ROM; ``standard``: a transistor per bit; ``b-rom``: four bits share a transistor
-    and choose one of 16 functions of two address bits; ``fused``: B-ROM laid over the arithmetic; ``custom``: a density of
-    one's own, ``density_mbit_per_mm2``."""
+    and choose one of 16 functions of two address bits; ``fused``: B-ROM laid over the arithmetic; ``custom``: a
+    density of one's own, ``density_mbit_per_mm2``."""
     density_mbit_per_mm2: float | None = Field(default=None, gt=0)
     """ROM bits per area at the spec's node, 10⁶ bits per mm²; only with form ``custom``."""
     density_counts_compute: bool = False

@@ -11,6 +11,7 @@ import pandas as pd
 from lutscape.explore import activity, text
 from lutscape.explore.evaluate import COMPLETE, FAILED, REFUSED
 from lutscape.explore.sweep_file import Plan
+from lutscape.hw.calibration import tables
 from lutscape.hw.ppa import METRICS, Ppa
 from lutscape.hw.result import Result
 from lutscape.hw.spec import Spec
@@ -167,10 +168,12 @@ def mixed_datapaths(plan: Plan, frame: pd.DataFrame, machines: list[Machine]) ->
         for kind, label in DATAPATHS.items()
         for n in [int((kinds == kind).sum())]
     ]
+    node = plan.template.node
+    fits = [f"{c.name} {text.percent(c.coefficients['array'].error[1])}" for c in map(tables.load, node.calibration)]
     return (
-        "Lookup and multiplier arrays are priced by gate counts anchored to one published point each (hw/gates.py), "
-        f"grade derived; their order can change with synthesis. Of the {plural(len(front), 'point')} of the front "
-        f"{text.names(shares)}."
+        "Lookup and multiplier arrays are priced from synthesis of their Verilog with operands of a language model, "
+        "glitches counted (hw/calibration); energies of designs that the fits never saw were missed by (root mean "
+        f"square) {text.names(fits)}. Of the {plural(len(front), 'point')} of the front {text.names(shares)}."
     )
 
 

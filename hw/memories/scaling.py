@@ -1,7 +1,7 @@
 """From a node that CACTI models to one that it does not: the factors, each with its source.
 
-Energy and area scale as :mod:`lutscape.hw.technology` says: energies by Stillmaker and Baas, areas by the nodes'
-SRAM densities. Access time scales as the delay of a gate,
+Energy and area scale as :mod:`lutscape.hw.technology` says: energies by switched capacitance and supply, areas by the
+nodes' SRAM densities. Access time scales as the delay of a gate,
 
     d_Y / d_X = g_Y(V_Y) / g_X(V_X),    g(V) = a3 V³ + a2 V² + a1 V + a0
 
@@ -10,13 +10,10 @@ open script nodeScale), V at most 0.95 (above, the polynomials of 45 nm and belo
 times below 22 nm are hopeful. Leakage has no published factor:
 the current of a cell is taken as the same at every node below 28 nm, so power falls with the supply.
 
-The energies are the weak point. From 45 nm, 0.9 V to 7 nm, 0.75 V this project's factor is 0.067 (its 45 nm
-coefficients are those of the paper's low-power devices, its 7 nm ones of the high-performance devices; 0.080 with the
-latter at both). The same register files and ROMs, synthesised and simulated with the Nangate45 and ASAP7
-libraries, say 2.6 to 3.9 times as much (``energy_45_to_7nm`` in ``reports/memory/memory.json``). Google's update of
-Horowitz's table (Jouppi et al., ISCA 2021, Table 2; figures recalled, not re-read) gives SRAMs of 8, 32 and 1,024 KB
-at 7 nm 0.75, 0.43 and 0.14 of their energy at 45 nm: 7 to 31 times what comes out here. Estimates below 22 nm carry
-:data:`WARNING`.
+Energies follow logic. From 45 nm, 0.9 V to 7 nm, 0.75 V the factor is 0.21; the register files and ROMs that were
+synthesised with both libraries agree with it (``energy_45_to_7nm`` in ``reports/memory/memory.json``). SRAM macros need
+not: a vendor's table (Jouppi et al., ISCA 2021, Table 2) gives 8, 32 and 1,024 KB at 7 nm 0.75, 0.43 and 0.14 of their
+energy at 45 nm. Estimates of SRAM below 22 nm carry :data:`WARNING`.
 """
 
 from __future__ import annotations
@@ -47,7 +44,7 @@ DELAY_COEFFICIENTS = {
 DELAY_VOLTS = 0.95
 SMALL_BASE, LARGE_BASE = "28nm", "45nm"
 """Nodes from which smaller and larger ones are scaled: the packaged ones nearest to CACTI's ends."""
-WARNING = "energies scaled below 22 nm are likely several times too low (hw.memories.scaling)"
+WARNING = "energy scaled below 22 nm like logic: a vendor prints 3.5x as much for 8 KB, 0.7x for 1 MB (hw.memories.scaling)"
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def to(node: Technology) -> Factors | None:
         delay=delay_scale(node) / delay_scale(base),
         source={
             "area": f"x SRAM density of {node.name} / {base.name} (hw.technology)",
-            "energy": f"x energy factor of {node.name} / {base.name} (Stillmaker and Baas 2017, hw.technology)",
+            "energy": f"x energy factor of {node.name} / {base.name} (switched capacitance and supply, hw.technology)",
             "leakage": f"x supply of {node.name} / {base.name}, same current per cell (assumed)",
             "delay": f"x gate delay of {node.name} / {base.name} (Stillmaker and Baas 2017, high performance)",
         },

@@ -50,14 +50,6 @@ def test_table_additions_known_counts() -> None:
     assert [gates.table_additions(k) for k in (1, 2, 3, 4)] == [0, 2, 6, 12]
 
 
-def test_energy_scaling_matches_the_papers_example() -> None:
-    """Stillmaker and Baas 2017, corrigendum of sec. 4.2.1: the factor of 65 nm at 1.3 V is 2.604."""
-    assert technology._polynomial((3.755, -4.398, 1.975), 1.3) == pytest.approx(2.604, abs=5e-4)
-    assert technology.load("45nm").energy_scale == pytest.approx(1.0)
-    scales = [technology.load(n).energy_scale for n in ("45nm", "28nm", "16nm", "7nm")]
-    assert scales == sorted(scales, reverse=True)
-
-
 def test_sram_energy_passes_through_its_cacti_points() -> None:
     node = technology.load("45nm")
     for kib, picojoules in memory.CACTI_45NM:

@@ -58,7 +58,7 @@ CACTI_45NM = ((1.0, 0.79), (8.0, 3.16), (64.0, 13.1))
 
 ENERGY_SOURCE = Source(
     grade=Grade.DERIVED,
-    source="CACTI 7 at 45 nm (itrs-lop, 64-bit port), log-log in capacity, scaled by switched capacitance and supply (hw.technology)",
+    source="CACTI 7 at 45 nm (itrs-lop, 64-bit port), log-log in capacity, scaled by hw.technology",
 )
 
 

@@ -6,10 +6,10 @@ Dynamic energy of a fixed circuit scales between nodes X and Y as
 
 with C the capacitance that the circuit switches, relative to 45 nm. At 7 nm C is measured on our own netlists: the
 geometric mean over the arrays that were synthesised with both calibrated libraries; nodes between are interpolated,
-linear in logarithms of feature size. The widely used polynomials of Stillmaker and Baas (Integration 58, 2017, Table 5,
-high performance) say 7 nm needs a third of that energy; the operations of Jouppi et al. (ISCA 2021, Table 2: 45 to 7 nm,
-2.1 to 4.3 times less energy for arithmetic) do not, and agree with the netlists. ``tests/hw/test_scaling.py`` holds the
-factors to all three.
+linear in logarithms of feature size. The widely used polynomials of Stillmaker and Baas (Integration 58, 2017,
+Table 5, high performance) say 7 nm needs a third of that energy; the operations of Jouppi et al. (ISCA 2021, Table 2:
+45 to 7 nm, 2.1 to 4.3 times less energy for arithmetic) do not, and agree with the netlists.
+``tests/hw/test_scaling.py`` holds the factors to all three.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ DELAY_COEFFICIENTS = {
 DELAY_VOLTS = 0.95
 SMALL_BASE, LARGE_BASE = "28nm", "45nm"
 """Nodes from which smaller and larger ones are scaled: the packaged ones nearest to CACTI's ends."""
-WARNING = "energy scaled below 22 nm like logic: a vendor prints 3.5x as much for 8 KB, 0.7x for 1 MB (hw.memories.scaling)"
+WARNING = "energy below 22 nm scaled like logic; a vendor prints 3.5x for 8 KB, 0.7x for 1 MB (hw.memories.scaling)"
 
 
 @dataclass(frozen=True)

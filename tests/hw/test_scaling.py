@@ -1,4 +1,4 @@
-"""Energy between nodes: held to our own netlists at both ends, to a vendor's table, and to a published scaling model."""
+"""Energy between nodes: held to our own netlists at both ends, a vendor's table, and a published scaling model."""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ handshake: a beat moves on a rising clock edge on which both are high. A produce
 fields until the beat has moved. Signals of channel ``w`` with field ``codes`` are ``w_valid``,
 ``w_ready`` and ``w_codes``; clocked cells also have ``clk`` and a synchronous, active-high ``rst``.
 Combinational cells have no clock and no handshake: their signals are the fields alone
-(``w_codes``), and every beat is one input vector.
+(``w_codes``), and every beat is one input vector. A channel may belong to a clock domain of its own: its handshake is
+then in time with ``NAME_clk`` and ``NAME_rst`` instead of ``clk`` and ``rst``.
 
 Values travel as integers: a field of ``lanes`` values of ``width`` bits is an array (beats, lanes) of
 int64 (two's complement if ``signed``), packed with lane 0 in the lowest bits.
@@ -23,6 +24,9 @@ import numpy.typing as npt
 
 Beats = dict[str, dict[str, npt.NDArray[np.int64]]]
 """channel name -> field name -> (beats, lanes) int64."""
+
+Clocks = Mapping[str, tuple[int, int]]
+"""clock domain -> (period, time of its edge 0), ps: edge n is at ``time + n period``."""
 
 
 @dataclass(frozen=True)
@@ -58,16 +62,32 @@ class Channel:
         direction: ``in`` or ``out``, seen from the cell.
         fields: at least one.
         meaning: for the port table.
+        domain: clock domain; "" is that of ``clk``.
     """
 
     name: str
     direction: Literal["in", "out"]
     fields: tuple[Field, ...]
     meaning: str = ""
+    domain: str = ""
 
     def signal(self, name: str) -> str:
         """Return the port of a field, or of ``valid`` and ``ready``."""
         return f"{self.name}_{name}"
+
+
+def clock(domain: str) -> str:
+    """Return the clock port of a domain.
+
+    >>> clock(""), clock("ccm")
+    ('clk', 'ccm_clk')
+    """
+    return f"{domain}_clk" if domain else "clk"
+
+
+def reset(domain: str) -> str:
+    """Return the reset port of a domain."""
+    return f"{domain}_rst" if domain else "rst"
 
 
 @dataclass(frozen=True)
@@ -93,6 +113,10 @@ class Cell:
         parts: cells instantiated inside.
         clocked: has clk, rst and handshakes.
         operations: multiply-accumulates (or table entries built) per output beat at full rate, for costs.
+        schedule_at: for cells of several clock domains, instead of ``schedule``: (beats, clocks) -> edges of each
+            output channel, counted in its own domain from the end of reset.
+        crossings: registers inside, as paths, that another clock domain samples: at most one bit of each may change
+            at a time (Gray code).
     """
 
     name: str
@@ -112,6 +136,13 @@ class Cell:
     clocked: bool = True
     operations: float = 0.0
     notes: tuple[str, ...] = field(default=())
+    schedule_at: Callable[[Beats, Clocks], dict[str, npt.NDArray[np.int64]]] | None = None
+    crossings: tuple[str, ...] = ()
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Clock domains of the channels, that of ``clk`` first; none for combinational cells."""
+        return tuple(sorted({c.domain for c in self.channels} | {""})) if self.clocked else ()
 
     @property
     def inputs(self) -> tuple[Channel, ...]:

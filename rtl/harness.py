@@ -3,7 +3,7 @@
 The wrapper gives every cell the same few signals, so that the bench reads one bus per edge instead of two signals
 per channel:
 
-    clk, rst       of clocked cells
+    clk, rst       of clocked cells; NAME_clk and NAME_rst of further clock domains
     offers         {valid of the outputs, ready of the inputs}, first channel lowest; inputs below outputs
     wants          {ready of the outputs, valid of the inputs}, the same order
     c0, c1, ...    the fields of each channel side by side, first field lowest
@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lutscape.rtl.cell import Cell, Channel
+from lutscape.rtl.cell import Cell, Channel, clock, reset
 
 TOP = "lutscape_bench"
 _ROWS = 1 << 22  # bits expanded at a time
@@ -38,9 +38,10 @@ def wrapper(cell: Cell) -> str:
     public = "/*verilator public_flat_rw*/"
     if cell.clocked:
         wide = len(inputs) + len(outputs) - 1
-        ports += [f"input clk {public}", f"input rst {public}"]
+        signals = [signal for d in cell.domains for signal in (clock(d), reset(d))]
+        ports += [f"input {signal} {public}" for signal in signals]
         ports += [f"output [{wide}:0] offers {public}", f"input [{wide}:0] wants {public}"]
-        pins += [".clk(clk)", ".rst(rst)"]
+        pins += [f".{signal}({signal})" for signal in signals]
         for i, channel in enumerate(inputs):
             pins += [f".{channel.signal('valid')}(wants[{i}])", f".{channel.signal('ready')}(offers[{i}])"]
         for i, channel in enumerate(outputs, len(inputs)):

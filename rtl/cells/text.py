@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from lutscape.rtl.cell import Channel, header
+from lutscape.rtl.cell import Channel, clock, header, reset
 
 ASCII = str.maketrans({"…": "...", "±": "+-", "⌈": "ceil(", "⌉": ")"})
 """For comments in Verilog, of which tools expect plain characters."""
@@ -41,8 +41,10 @@ def slice_of(name: str, lane: int, width: int, lanes: int) -> str:
 
 
 def ports(channels: Iterable[Channel], clocked: bool) -> list[str]:
-    """Return port declarations: clock and reset, then each channel's handshake and fields."""
-    lines = ["input  wire clk", "input  wire rst"] if clocked else []
+    """Return port declarations: clock and reset of each domain, then each channel's handshake and fields."""
+    channels = tuple(channels)
+    domains = sorted({c.domain for c in channels} | {""}) if clocked else []
+    lines = [f"input  wire {port}" for d in domains for port in (clock(d), reset(d))]
     for channel in channels:
         forward, back = ("input  wire", "output wire") if channel.direction == "in" else ("output wire", "input  wire")
         if clocked:

@@ -14,6 +14,7 @@ from lutscape.models.trace import Trace
 FAMILIES = {
     "gpu": ("lutscape.sim.gpu.timing", "lutscape.hw.cost_gpu"),
     "lut-tensor-core": ("lutscape.sim.lut_tensor_core.timing", "lutscape.hw.cost_array"),
+    "roma": ("lutscape.sim.roma.timing", "lutscape.hw.cost_roma"),
 }
 
 

@@ -376,7 +376,7 @@ def influence(frame: pd.DataFrame, space: Mapping[str, Domain]) -> Figure:
 
 def _shares(everywhere: pd.Series, front: pd.Series, domain: Domain) -> tuple[list[str], Any, Any]:
     values = domain.values()
-    if domain.continuous or len(values) > 9:
+    if domain.continuous or (len(values) > 9 and domain.kind != "categorical"):
         low, high = domain.bounds
         edges = np.geomspace(low, high, 7) if domain.kind == "log" else np.linspace(low, high, 7)
         edges[-1] = np.nextafter(edges[-1], np.inf)

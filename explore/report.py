@@ -209,7 +209,7 @@ def _metric_rows(machines: list[Machine]) -> list[dict[str, Any]]:
     reference = next((m for m in machines if m.role == "baseline"), None)
     rows = []
     for name, (_, direction, meaning) in METRICS.items():
-        if name not in machines[0].ppa.metrics:
+        if any(name not in m.ppa.metrics for m in machines):
             continue
         values = {id(m): m.ppa.metrics[name] for m in machines}
         comparable = [

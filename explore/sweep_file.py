@@ -18,11 +18,13 @@ from lutscape.explore.constraints import parse as parse_constraint
 from lutscape.hw import spec as hardware
 from lutscape.hw import technology, yaml_file
 from lutscape.hw.errors import UserError, choose
-from lutscape.hw.ppa import METRICS
+from lutscape.hw.ppa import METRICS, ONLY
 
 SCHEMA_VERSION = 1
 SAMPLERS = ("nsga2", "nsga3", "tpe", "random", "qmc", "grid")
-DECODE_METRICS = frozenset({"time_per_token_s", "tokens_per_s", "energy_per_token_j", "tokens_per_j"})
+DECODE_METRICS = frozenset(
+    {"time_per_token_s", "tokens_per_s", "energy_per_token_j", "tokens_per_j", "aggregate_tokens_per_s"}
+)
 
 
 class Workload(BaseModel):
@@ -196,6 +198,7 @@ def load(
         except UserError as error:
             raise UserError(f"{at('constraints', index)}: {error}") from None
     _check_objectives(file, at)
+    _check_reported(file, specs, at)
     if file.workload.model is not None:
         check_defined(file, file.workload.decode_tokens, at)
     baselines = {name: specs[name] for name in file.baselines}
@@ -231,6 +234,19 @@ def _check_objectives(file: SweepFile, at: Any) -> None:
             raise UserError(f"{at('objectives', index)}: {error}") from None
         if name in file.objectives[:index]:
             raise UserError(f"{at('objectives', index)}: {name!r} is listed twice")
+
+
+def _check_reported(file: SweepFile, specs: dict[str, hardware.Spec], at: Any) -> None:
+    """Refuse metrics that the template or a baseline does not report."""
+    used = [("objectives", i, n) for i, n in enumerate(file.objectives)]
+    used += [("constraints", i, parse_constraint(t).metric) for i, t in enumerate(file.constraints)]
+    for section, index, name in used:
+        for given, spec in specs.items():
+            if name in ONLY and spec.kind not in ONLY[name]:
+                raise UserError(
+                    f"{at(section, index)}: hardware {given!r} of kind {spec.kind} has no {name}; only "
+                    f"{', '.join(sorted(ONLY[name]))} has"
+                )
 
 
 def check_defined(file: SweepFile, decode_tokens: int, at: Any = None) -> None:

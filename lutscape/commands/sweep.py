@@ -40,7 +40,8 @@ def sweep(
     """Explore a design space: write a result store and a report.
 
     SWEEP is a YAML file, or the name of a packaged one (quickstart). The directory receives
-    index.html, trials.parquet and .csv, figures, and everything that reproduces them.
+    index.html, trials.parquet and .csv, figures, and everything that reproduces them. A series
+    (kind: sweep-series) runs several, each in a directory of its own below.
 
     The result depends on the sweep file, the seed and the number of trials alone: not on --workers,
     and not on being killed and resumed.
@@ -58,8 +59,12 @@ def sweep(
     --storage are not reproducible bit by bit. Trials of a process that died are taken over after
     a minute.
     """
-    from lutscape.explore import notes, session
+    from lutscape.explore import notes, series, session
     from lutscape.explore.progress import SweepProgress
+
+    if series.is_series(sweep_file):
+        _series(sweep_file, output, storage, as_json, trials=trials, workers=workers, resume=resume, seed=seed)
+        return
 
     def begin(plan: Plan, total: int) -> SweepProgress:
         free = notes.free_parameters(plan)
@@ -99,6 +104,32 @@ def sweep(
         click.echo(f"warning: {failure}", err=True)
     if notes.mostly_failed(done.trials):
         raise click.exceptions.Exit(1)
+
+
+def _series(name: str, output: Path | None, storage: str | None, as_json: bool, **options: Any) -> None:
+    """Run the sweeps of a series, each as if it had been asked for alone."""
+    from lutscape.explore import series, session
+    from lutscape.explore.progress import SweepProgress
+    from lutscape.hw.errors import UserError
+
+    if storage is not None:
+        raise UserError(f"--storage {storage}: {name!r} is a series of sweeps; share its sweeps one by one")
+
+    def run(path: Path, directory: Path) -> session.Finished:
+        command = shlex.join(["lutscape", "sweep", path.stem])
+        return session.sweep(path, directory, command=command, begin=SweepProgress, **options)
+
+    loaded, documents = series.load(name), []
+    for done in series.run(loaded, output, run):
+        if as_json:
+            documents.append(_as_json(done.plan, done.trials, done.report, done.seconds))
+        else:
+            _print_front(done.plan, done.trials)
+            click.echo(f"{len(done.trials)} trials; report: {done.report}\n")
+    if as_json:
+        click.echo(json.dumps({"name": loaded.file.name, "sweeps": documents}, indent=2))
+    else:
+        click.echo(f"all fronts: {series.page_path(loaded, output)}")
 
 
 @click.command()

@@ -13,6 +13,7 @@ from lutscape.models.trace import Trace
 # kind -> (timing module, cost module); each has timing(spec, trace) and cost(spec, result).
 FAMILIES = {
     "gpu": ("lutscape.sim.gpu.timing", "lutscape.hw.cost_gpu"),
+    "lut-dla": ("lutscape.sim.lut_dla.timing", "lutscape.hw.cost_lut_dla"),
     "lut-tensor-core": ("lutscape.sim.lut_tensor_core.timing", "lutscape.hw.cost_array"),
     "roma": ("lutscape.sim.roma.timing", "lutscape.hw.cost_roma"),
 }

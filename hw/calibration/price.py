@@ -59,9 +59,9 @@ def array_price(array: Array, node: Technology) -> Price:
     Raises:
         UserError: a parameter outside the calibrated range, naming the nearest that is inside.
     """
-    libraries = _libraries(node)
+    libraries = around(node)
     beyond = [text for library in libraries for text in check(array, library)]
-    return _price("array", features.of_array(array), node, libraries, beyond)
+    return of_counts("array", features.of_array(array), node, libraries, beyond)
 
 
 def builder_price(array: Array, node: Technology) -> Price:
@@ -70,10 +70,10 @@ def builder_price(array: Array, node: Technology) -> Price:
     Raises:
         UserError: as :func:`array_price`.
     """
-    libraries = _libraries(node)
+    libraries = around(node)
     for library in libraries:
         check(array, library)
-    return _price("builder", features.of_builder(array), node, libraries, [])
+    return of_counts("builder", features.of_builder(array), node, libraries, [])
 
 
 def check(array: Array, library: Library) -> list[str]:
@@ -103,7 +103,7 @@ def _unused(array: Array) -> frozenset[str]:
     return frozenset({"multiplier_weight_bits"} | (set() if array.looks_up else {"table_bits"}))
 
 
-def _libraries(node: Technology) -> tuple[Library, ...]:
+def around(node: Technology) -> tuple[Library, ...]:
     """Return the libraries on both sides of a node, or the nearest one."""
     return _around(node.calibration, node.node_nm)
 
@@ -119,9 +119,18 @@ def _around(names: tuple[str, ...], node_nm: float) -> tuple[Library, ...]:
     return (below[-1], above[0]) if below and above else (below[-1] if below else above[0],)
 
 
-def _price(
+def of_counts(
     kind: str, counts: Mapping[str, float], node: Technology, libraries: Sequence[Library], beyond: Sequence[str]
 ) -> Price:
+    """Return the cost of a design at a node from its counts and the coefficients of its kind.
+
+    Args:
+        kind: of the coefficients.
+        counts: of the design.
+        node: where.
+        libraries: one or two, as :func:`libraries` returns them.
+        beyond: what is extrapolated, in words.
+    """
     values = [_at_node_supply(library.coefficients[kind].price(counts), library, node) for library in libraries]
     names = " and ".join(f"{library.name} ({library.node_nm:g} nm)" for library in libraries)
     library = libraries[0]

@@ -88,6 +88,7 @@ def timing(spec: LutDlaSpec, trace: Trace) -> Result:
             "column_passes": _column(layers, "column_passes"),
             "encodings": _column(layers, "encodings"),
             "table_loads": _column(layers, "table_loads"),
+            "centroid_loads": moved["centroid"] * 8 / (spec.codebook.c * spec.codebook.v * spec.codebook.input_bits),
             "waiting_cycles": np.ceil(_column(layers, "exposed")),
             "table_dram_bytes": moved["table"],
         },

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_tensor_core import Array, LutTensorCoreSpec
+from lutscape.hw.machines.roma import LUnit, RomaSpec
 from lutscape.hw.spec import Spec
 from lutscape.rtl.cell import Cell
 from lutscape.sim.lut_tensor_core import golden
 
-KINDS = ("fused-dot", "lut-tensor-core")
+KINDS = ("fused-dot", "lut-tensor-core", "roma")
 """Hardware kinds that have Verilog."""
 
 WIDEST_PORT = 1 << 16
@@ -30,6 +31,10 @@ def cells(spec: Spec, values: int | None = None) -> list[Cell]:
 
         built: list[Cell] = fused_dot.cells(spec)  # type: ignore[arg-type]
         return built
+    if isinstance(spec, RomaSpec):
+        from lutscape.rtl.cells import l_unit
+
+        return l_unit.cells(spec)
     if not isinstance(spec, LutTensorCoreSpec):
         raise UserError(f"{spec.name}: kind {spec.kind!r} has no Verilog; allowed: {', '.join(KINDS)}")
     from lutscape.rtl.cells.array import array_cell, element
@@ -111,8 +116,26 @@ def reference_arrays() -> list[Array]:
     ]
 
 
+def reference_l_units() -> list[tuple[LUnit, int, str]]:
+    """Return small L-Units, bits of their weights and form of their ROM: all encodings, planes, steps, no scale."""
+
+    def unit(encoding: str, **changes: int) -> LUnit:
+        zero = 2 if encoding == "uint" else 0
+        fields: dict[str, int | str] = {"group": 8, "encoding": encoding, "zero_bits": zero, "activation_bits": 6}
+        return LUnit.model_validate(fields | {"accumulator_bits": 16} | changes)
+
+    return [
+        (unit("uint"), 2, "block"),
+        (unit("uint", cycles_per_word=2), 4, "or"),
+        (unit("uint", cycles_per_word=4, scale_bits=0), 2, "standard"),
+        (unit("ternary", cycles_per_word=2), 2, "block"),
+        (unit("fp4", plane_bits=4), 4, "block"),
+    ]
+
+
 def reference() -> list[Cell]:
     """Return small cells of every kind but fused dot products, each module once."""
+    from lutscape.rtl.cells import l_unit
     from lutscape.rtl.cells.accumulator import accumulator
     from lutscape.rtl.cells.adder_tree import adder_tree
     from lutscape.rtl.cells.array import array_cell
@@ -123,4 +146,7 @@ def reference() -> list[Cell]:
     for i, array in enumerate(reference_arrays()):
         top = unit(array, 1 + i % 2) if array.looks_up else array_cell(array)
         found += top.all_parts
+    for unit_, weight_bits, form in reference_l_units():
+        words = l_unit.reference_words(unit_, 6, -(-weight_bits // unit_.plane_bits))
+        found += l_unit.l_unit(unit_, words, weight_bits, form).all_parts
     return list({cell.name: cell for cell in found}.values())

@@ -4,7 +4,7 @@ A group is ``group`` consecutive weights of a row; the last one of a row may be 
 integer v, and the weight is v · s:
 
     uint2 … uint8   q - z, q and z of W bits               (:mod:`.scalar`: round to nearest, zero is exact)
-    ternary         -1, 0, 1 as two's complement of two bits: 3, 0, 1
+    ternary         magnitude in bit 0, sign in bit 1: -1, 0, 1 are 3, 0, 1 (2, never stored, reads as 0)
     fp4             twice the E2M1 number: 0, ±1, ±2, ±3, ±4, ±6, ±8, ±12 (OCP Microscaling 1.0, sec. 5.3.3)
 
 Memory cannot be patched once it is made, so nothing is guessed here: tensors that are placeholders, not finite, not
@@ -91,7 +91,7 @@ def code_values(codes: npt.NDArray[np.uint8], encoding: Encoding) -> npt.NDArray
     if encoding == "uint":
         return codes.astype(np.int16)
     if encoding == "ternary":
-        return codes.astype(np.int16) - np.int16(4) * (codes > 1)
+        return np.array([0, 1, 0, -1], np.int16)[codes]
     magnitude = E2M1[codes & 7]
     return np.where(codes & 8, -magnitude, magnitude)
 

@@ -133,6 +133,7 @@ def _block(words: npt.NDArray[np.uint8], word_bits: int) -> Iterator[str]:
 def _or(words: npt.NDArray[np.uint8], word_bits: int) -> Iterator[str]:
     chosen = brom.choices(words, word_bits)
     yield from _head(len(words))
+    yield "wire candidate_unused = ^candidate;  // no block may have chosen one"
     yield f"wire [{len(chosen) - 1}:0] select = {len(chosen)}'d1 << block;"
     for j in range(word_bits):
         terms = []

@@ -105,7 +105,7 @@ def test_what_cannot_be_built(changes: dict[str, Any], values: int | None, text:
 def test_a_kind_without_verilog() -> None:
     with pytest.raises(UserError) as error:
         catalogue.cells(spec("a100-fp16"))
-    assert str(error.value) == "a100-fp16: kind 'gpu' has no Verilog; allowed: fused-dot, lut-tensor-core"
+    assert str(error.value) == "a100-fp16: kind 'gpu' has no Verilog; allowed: fused-dot, lut-tensor-core, roma"
 
 
 @settings(max_examples=100, deadline=None)
@@ -134,4 +134,5 @@ def test_reference_has_every_kind() -> None:
     assert len({c.name for c in found}) == len(found)
     kinds = {f"{f}_{part}" for f in ("lut", "lutfull", "add", "mac") for part in ("pe", "array")}
     kinds |= {f"{f}_{part}" for f in ("lut", "lutfull") for part in ("builder", "unit")}
+    kinds |= {"l_unit", "rom_block", "rom_or", "rom_standard"}
     assert {c.kind for c in found} == kinds | {"adder_tree", "accumulator", "fifo", "narrower"}

@@ -4,7 +4,7 @@ Symbols: N x K a linear layer; g weights per ROM word; P words per group (planes
 them (``placement: spread``) or those of one block (``layers``).
 
     words of a layer in each L-Unit     ⌈N ⌈K/g⌉ / L⌉ P
-    adapter of a layer                  rank (N + K) bits / 8 bytes
+    adapter of a layer                  rank (N + K) bits / 8 bytes; routers of experts are FP16 and beside it
     KV cache of a token                 2 layers kv_heads head_dim bytes (FP8)
     context                             ⌊(SRAM - adapters) / KV cache of a token⌋
 """
@@ -19,7 +19,7 @@ from lutscape.hw.machines.roma import RomaSpec
 from lutscape.models.shape import ModelShape
 
 EXPERT_LAYERS = ("gate", "up", "down")
-HEAD = "lm_head"
+HEAD, ROUTER = "lm_head", "router"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Sram:
 
     Attributes:
         total: bytes.
-        adapter: bytes.
+        adapter: bytes, the router of a mixture of experts included.
         token: bytes of one token's keys and values.
     """
 
@@ -146,6 +146,11 @@ def adapter_bytes(spec: RomaSpec, shape: ModelShape) -> int:
     )
 
 
+def router_bytes(shape: ModelShape) -> int:
+    """Return the bytes of the routers of a mixture of experts, which stay FP16 in SRAM."""
+    return 2 * shape.layers * shape.experts * shape.hidden
+
+
 def token_bytes(shape: ModelShape, kv_format: str) -> int:
     """Return the bytes of one token's keys and values in all blocks."""
     return shape.layers * kv_bytes(1, shape.kv_heads, shape.head_dim, kv_format)
@@ -153,7 +158,8 @@ def token_bytes(shape: ModelShape, kv_format: str) -> int:
 
 def sram(spec: RomaSpec, shape: ModelShape, kv_format: str = "fp8_e4m3") -> Sram:
     """Return the split of the SRAM for a model."""
-    return Sram(spec.sram_bytes, adapter_bytes(spec, shape), token_bytes(shape, kv_format))
+    held = adapter_bytes(spec, shape) + router_bytes(shape)
+    return Sram(spec.sram_bytes, held, token_bytes(shape, kv_format))
 
 
 def check_sram(spec: RomaSpec, shape: ModelShape, kv_format: str, tokens: int, sequences: int) -> Sram:

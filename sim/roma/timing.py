@@ -25,7 +25,7 @@ many sequences of the trace's length as the SRAM holds, interleaved step by step
 prefill costs; with ``placement: layers`` every block works on a sequence of its own.
 
 ``placement: layers`` gives every block 1 / blocks of the L-Units and H-Units. The output projection and the embedding
-take no time with ``head: host``.
+take no time with ``head: host``. The router of a mixture of experts is FP16 and runs on the H-Units.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from lutscape.sim import vector_ops
 from lutscape.sim.operators import Operators, prepare
 from lutscape.sim.roma import capacity, stage_timing
 
+FP16_BYTES = 2
 FITS = Source(grade=Grade.DERIVED, source="(SRAM - adapter) / bytes of one token's keys and values")
 
 
@@ -55,8 +56,7 @@ class Work:
         on_rom: linear layers in ROM.
         words: ROM words per token in the L-Unit with the most.
         reads: ROM words read by all L-Units.
-        adapter: bytes of adapter read.
-        adapter_macs: multiply-accumulates of the adapter.
+        adapter: bytes of adapter read, and of the router of a mixture of experts.
         kv: bytes of keys and values read and written.
         kv_dram: those that come from DRAM.
         macs: of attention and adapter.
@@ -132,7 +132,7 @@ def weight_bits(spec: RomaSpec, ops: Operators) -> dict[str, int]:
     found: dict[str, int] = {}
     rows = ops.frame[ops.linear]
     for role, name, text in zip(rows["operator"], rows["name"], rows["weight_format"], strict=True):
-        if role == capacity.HEAD and spec.head == "host":
+        if role == capacity.ROUTER or (role == capacity.HEAD and spec.head == "host"):
             continue
         bits = capacity.check_format(spec, parse_weight_format(text), name)
         found[role] = max(found.get(role, 0), bits)
@@ -143,14 +143,15 @@ def measure(spec: RomaSpec, trace: Trace, ops: Operators, held: float) -> Work:
     """Count the work of every operator; ``held`` is the share of the KV cache that the SRAM holds."""
     shape = trace.header.shape
     roles = ops.frame["operator"]
-    head = (roles == capacity.HEAD).to_numpy()
-    on_rom = ops.linear & ~(head & (spec.head == "host"))
+    head, router = ((roles == role).to_numpy() for role in (capacity.HEAD, capacity.ROUTER))
+    on_rom = ops.linear & ~router & ~(head & (spec.head == "host"))
     groups = np.ceil(ops.k / spec.l_unit.group)
     planes = np.array([spec.planes(int(b)) if b else 0 for b in ops.weight_bits], np.float64)
     shared_by = np.where(head, spec.l_units, capacity.sharing(spec, shape.layers))
     rows = np.where(on_rom, ops.n * groups, 0.0)
     target = roles.isin(spec.lora.projections).to_numpy() & on_rom
     pairs = np.where(target, spec.lora.rank * (ops.n + ops.k), 0.0)
+    routed = np.where(router, ops.n * ops.k, 0.0)
     tokens = np.where(ops.attention, ops.m * ops.batch, ops.m)
 
     keys = np.maximum(ops.n * ops.batch, 1)  # in the cache, all sequences
@@ -166,12 +167,12 @@ def measure(spec: RomaSpec, trace: Trace, ops: Operators, held: float) -> Work:
         on_rom=on_rom,
         words=np.ceil(rows / shared_by) * planes,
         reads=rows * planes * tokens,
-        adapter=pairs * spec.lora.bits / 8 * tokens,
+        adapter=(pairs * spec.lora.bits / 8 + routed * FP16_BYTES) * tokens,
         kv=read + ops.kv_write_bytes,
         kv_dram=(read + ops.kv_write_bytes) * (1 - held),
-        macs=np.where(ops.attention, ops.macs, pairs * tokens),
+        macs=np.where(ops.attention, ops.macs, (pairs + routed) * tokens),
         vector=values * each,
-        alone=np.where(on_rom, 1 / readers, 0.0),
+        alone=np.where(on_rom | router, 1 / np.maximum(readers, 1), 0.0),
     )
 
 

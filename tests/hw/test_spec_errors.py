@@ -45,7 +45,7 @@ CASES = [
         "technology: 28nm",
         "technology: 27nm",
         ":4: technology: technology file '27nm' not found (did you mean '7nm'?); give a path or "
-        "one of: 16nm, 28nm, 45nm, 7nm",
+        "one of: 16nm, 28nm, 45nm, 5nm, 65nm, 6nm, 7nm",
     ),
     (A100, "  sms: {", "  smz: {", ":38: sources: no field 'smz' in this spec (did you mean 'sms'?)"),
     (

@@ -12,12 +12,12 @@ of it over the operator's time. Idle lanes of a partly filled tile cost nothing 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
 
-from lutscape.hw import memory, technology
+from lutscape.hw import measured_accuracy, memory, technology
 from lutscape.hw.calibration import dla
 from lutscape.hw.calibration.dla import Price
 from lutscape.hw.cost_array import FP16_MAC_PJ_28NM, FP16_MAC_UM2_28NM, TABLE1, VECTOR_PJ_45NM, VECTOR_UM2_45NM
@@ -177,7 +177,26 @@ def cost(spec: LutDlaSpec, result: Result) -> Ppa:
         "clock tree, control, DMA and DRAM interface"
     )
     area = {name: q for name, q in bill.area.items() if q.value > 0}
-    return assemble(result, area, convention, bill.energy, bill.sources, spec.timing_source())
+    ppa = assemble(result, area, convention, bill.energy, bill.sources, spec.timing_source())
+    if spec.accuracy is None:
+        return ppa
+    return replace(ppa, metrics={**ppa.metrics, "accuracy_loss_points": accuracy_loss(spec)})
+
+
+def accuracy_loss(spec: LutDlaSpec) -> Quantity:
+    """Return the percentage points that converting the spec's network to its codebook was measured to lose.
+
+    Raises:
+        UserError: not measured.
+    """
+    assert spec.accuracy is not None
+    book, asked = spec.codebook, spec.accuracy
+    found = measured_accuracy.measured(asked.table, asked.network, asked.stage, book.v, book.c, book.metric)
+    source = (
+        f"{found.network} on {found.data} after {found.stage}, mean of {found.seeds} seeds, "
+        f"95 % interval +- {found.ci95:.2g}"
+    )
+    return Quantity(found.loss_points, "points", Grade.MEASURED, source)
 
 
 def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int) -> Memory:

@@ -25,10 +25,14 @@ METRICS: dict[str, tuple[str, str, str]] = {
     "aggregate_tokens_per_s": ("1/s", "maximize", "generated tokens per second of as many sequences as fit at a time"),
     "context_tokens": ("tokens", "maximize", "tokens whose keys and values fit on chip beside the adapter"),
     "lora_rank": ("", "maximize", "rank of the adapter that is held on chip"),
+    "accuracy_loss_points": ("points", "minimize", "accuracy lost by conversion, measured on the spec's network"),
 }
 """Metrics that machines report; a sweep may use any of them as objective or constraint."""
 
-ONLY = {name: frozenset({"roma"}) for name in ("aggregate_tokens_per_s", "context_tokens", "lora_rank")}
+ONLY = {
+    **{name: frozenset({"roma"}) for name in ("aggregate_tokens_per_s", "context_tokens", "lora_rank")},
+    "accuracy_loss_points": frozenset({"lut-dla"}),
+}
 """Metrics that only some hardware kinds report."""
 
 

@@ -48,7 +48,7 @@ FEATURES: dict[str, dict[str, str]] = {
              "count": "adder bit above it (sum bits - entry bits)",
              "register": "register bit (sum bits)"},
 }  # fmt: skip
-LIMITS = {"v": (1, 16), "input_bits": (2, 16)}
+LIMITS = {"v": (1, 16), "input_bits": (4, 16)}
 """Parameters that were synthesised; beyond them costs are extrapolated and graded so."""
 
 

@@ -123,6 +123,17 @@ class Buffers(Part):
     """Indices that are kept for the next tile of columns; 0: none."""
 
 
+class MeasuredAccuracy(Part):
+    """Where the accuracy of this machine's codebook was measured (:mod:`lutscape.hw.measured_accuracy`)."""
+
+    table: str
+    """JSON file, as given or relative to the checkout."""
+    network: str
+    """Network of the table that was converted; its loss stands for the workload's."""
+    stage: str = "joint"
+    """Stage of the conversion."""
+
+
 class LutDlaSpec(Spec):
     """Vector-quantised lookup accelerator."""
 
@@ -155,7 +166,7 @@ class LutDlaSpec(Spec):
             "buffers.index_kib",
         }
     )
-    cost_only: ClassVar[frozenset[str]] = frozenset({"dram.energy_pj_per_bit", "imm.table_style"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"dram.energy_pj_per_bit", "imm.table_style", "accuracy"})
     uncharged: ClassVar[frozenset[str]] = frozenset({"dram.bandwidth_gb_s", "dram.efficiency", "dram.latency_ns"})
 
     kind: Literal["lut-dla"] = "lut-dla"
@@ -188,6 +199,8 @@ class LutDlaSpec(Spec):
     """Lanes for dequantisation, norms, softmax and element-wise operators; one operation per lane and cycle."""
     buffers: Buffers
     dram: Dram
+    accuracy: MeasuredAccuracy | None = None
+    """None: the machine reports no accuracy. Else a codebook that was not measured is refused, never assumed."""
 
     @model_validator(mode="after")
     def _consistent(self) -> LutDlaSpec:

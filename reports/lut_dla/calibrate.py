@@ -32,7 +32,7 @@ from lutscape.rtl.measure import STATES
 from lutscape.sim.lut_dla import golden
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SHAPES = ((1, 8), (2, 8), (3, 8), (4, 8), (6, 8), (8, 8), (9, 8), (16, 8), (4, 2), (4, 4), (4, 6), (4, 12), (4, 16),
+SHAPES = ((1, 8), (2, 8), (3, 8), (4, 8), (6, 8), (8, 8), (9, 8), (16, 8), (4, 4), (4, 6), (4, 12), (4, 16),
           (2, 4), (8, 4), (9, 4), (2, 12), (9, 12))  # fmt: skip
 """(v, input bits) of distance elements with c = 16."""
 HELD_OUT = ((5, 8), (3, 6), (8, 6), (6, 10))

@@ -171,7 +171,17 @@ class RomaSpec(Spec):
     """Weights in ROM, adapter and KV cache in SRAM (or DRAM)."""
 
     chosen: ClassVar[frozenset[str]] = frozenset(
-        {"clock_mhz", "matrix_units", "chips", "lora.rank", "l_unit.form", "l_unit.encoding", "placement", "head"}
+        {
+            "clock_mhz",
+            "matrix_units",
+            "chips",
+            "lora.rank",
+            "l_unit.form",
+            "l_unit.encoding",
+            "placement",
+            "head",
+            "l_unit.density_counts_compute",
+        }
     )
     cost_only: ClassVar[frozenset[str]] = frozenset(
         {

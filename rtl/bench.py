@@ -112,6 +112,7 @@ class Driver:
     def restart(self) -> None:
         self.next, self.valid, self.refused, self.gaps = 0, False, 0, 0
         self.first: int | None = None  # edge of the first accepted beat
+        self.edges: list[int] = []
         self.last = 0
         self.data.value = self.idle(self.beats.bits)
 
@@ -127,6 +128,7 @@ class Driver:
         if ready == "1":
             if self.first is None:
                 self.first = cycle
+            self.edges.append(cycle)
             self.next += 1
             self.last = cycle
             self.valid = False
@@ -306,7 +308,7 @@ class Traffic:
             "start": min(starts, default=0),
             "accepted": {d.name: d.next for d in self.drivers},
             "checked": {m.name: m.next for m in self.monitors},
-            "edges": {m.name: m.edges for m in self.monitors},
+            "edges": {c.name: c.edges for c in (*self.drivers, *self.monitors)},
             "refused": {d.name: d.refused for d in self.drivers},
             "gaps": {d.name: d.gaps for d in self.drivers},
             "held": {m.name: m.held for m in self.monitors},

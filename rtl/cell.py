@@ -105,7 +105,8 @@ class Cell:
             corner values, whatever protocol the channels need (beats per step, first and last marks).
         coverage: beats of the input channels -> functional bins and how often each was hit; all must be.
         schedule: beats of the input channels -> for each output channel (beats,) clock edges from the first accepted
-            input beat to that output beat moving, when nothing stalls. None for combinational cells.
+            input beat to that output beat moving, when nothing stalls; likewise input channels, where given. None for
+            combinational cells.
         latency: clock edges from the acceptance of an input beat to the output that it completes; 0: combinational.
         interval: clock edges between input beats at full rate.
         formula: the schedule in words and symbols.
@@ -113,8 +114,8 @@ class Cell:
         parts: cells instantiated inside.
         clocked: has clk, rst and handshakes.
         operations: multiply-accumulates (or table entries built) per output beat at full rate, for costs.
-        schedule_at: for cells of several clock domains, instead of ``schedule``: (beats, clocks) -> edges of each
-            output channel, counted in its own domain from the end of reset.
+        schedule_at: for cells of several clock domains, instead of ``schedule``: (beats, clocks) -> edges of channels,
+            counted in their own domain from the end of reset.
         crossings: registers inside, as paths, that another clock domain samples: at most one bit of each may change
             at a time (Gray code).
     """

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lutscape.hw.errors import UserError
-from lutscape.rtl import harness, simulators
+from lutscape.rtl import clockings, harness, simulators
 from lutscape.rtl import verification as outcome
 from lutscape.rtl.cell import Beats, Cell
 from lutscape.rtl.verification import Verification
@@ -80,6 +80,10 @@ def verify(
     inputs = cell.stimulus(np.random.default_rng(seed), vectors) if stimulus is None else stimulus
     expected = cell.golden(inputs)
     schedule = cell.schedule(inputs) if cell.clocked and cell.schedule else {}
+    clocks = clockings.draw(cell, seed) if len(cell.domains) > 1 else []
+    expected_edges = clockings.schedules(cell, inputs, clocks)
+    if clocks:  # the longest run stands for all in limits of time
+        schedule = max(expected_edges, key=lambda s: max((v.max(initial=0) for v in s.values()), default=0))
     with ExitStack() as stack:
         folder = _folder(workdir, stack)
         sources = _sources(cell, folder, source, netlist, library)
@@ -90,6 +94,7 @@ def verify(
             processes = 2 if sum(harness.bits(c) for c in cell.channels) >= SLOW_BITS else 1
         groups = _phases(cell, stalls, processes)
         common = _plan(cell, folder, inputs, expected, schedule, seed, netlist is not None, simulator, keep)
+        common |= {"clockings": clocks, "domains": list(cell.domains), "crossings": list(cell.crossings)}
         limits = (timeout_s - build_seconds, timeout_s)
         stop = threading.Event()
         with ThreadPoolExecutor(len(groups)) as pool:
@@ -116,7 +121,7 @@ def verify(
             stopped=len(report["mismatches"]) >= keep,
             violations=tuple(f"{v['text']} at cycle {v['cycle']} ({v['phase']})" for v in report["violations"]),
             cycles={name: phase["cycles"] for name, phase in phases.items()},
-            late=tuple(outcome.late(phases, schedule)),
+            late=tuple(clockings.late(phases, clocks, expected_edges) if clocks else outcome.late(phases, schedule)),
             coverage=coverage if complete else {name: hits for name, hits in coverage.items() if hits},
             stalls={k: phases["stalls"][k] for k in ("refused", "gaps", "held")} if "stalls" in phases else {},
             unstalled=tuple(outcome.unstalled(phases, vectors)) if complete else (),
@@ -207,6 +212,7 @@ def _plan(
                 "name": channel.name,
                 "signal": f"c{i}",
                 "direction": channel.direction,
+                "domain": channel.domain,
                 "bits": harness.bits(channel),
                 "count": len(next(iter(beats.values()))),
                 "offset": offset,
@@ -248,8 +254,9 @@ def _run(
     (place / "plan.json").write_text(json.dumps(plan | {"phases": phases, "report": str(report_file)}))
     # The second one keeps cocotb from setting up pytest's rewriting of assertions: half of a short run's time.
     environment = {PLAN_VARIABLE: str(place / "plan.json"), "COCOTB_REWRITE_ASSERTION_FILES": ""}
+    bench = "lutscape.rtl.bench" if len(cell.domains) < 2 else "lutscape.rtl.bench_clocks"
     try:
-        simulators.run(simulator, "lutscape.rtl.bench", harness.TOP, folder, place, environment, seed, limits[0], stop)
+        simulators.run(simulator, bench, harness.TOP, folder, place, environment, seed, limits[0], stop)
     except simulators.TimedOut:
         where = json.loads(report_file.read_text())["where"] if report_file.is_file() else "before the bench started"
         text = f"{cell.name}: the bench was stopped after {limits[1]:g} s: {where}"
@@ -268,8 +275,9 @@ def _merged(reports: list[dict[str, Any]]) -> dict[str, Any]:
     """Return one report of several."""
     names = ["vectors", "full rate", "resets", "stalls"]
     phases = {k: v for r in reports for k, v in r["phases"].items()}
+    place = {name: (names.index(name.partition(",")[0]), name.partition(",")[2]) for name in phases}
     return {
-        "phases": dict(sorted(phases.items(), key=lambda item: names.index(item[0]))),
+        "phases": dict(sorted(phases.items(), key=lambda item: place[item[0]])),
         "mismatches": [m for r in reports for m in r["mismatches"]],
         "violations": [v for r in reports for v in r["violations"]],
     }

@@ -82,7 +82,7 @@ def ccm(book: Codebook, stages: int = 1) -> Cell:
         golden=lambda beats: {"y": {"index": indices(book, beats)}},
         stimulus=lambda rng, count: dla_stimuli.encoder(book, rng, count),
         coverage=lambda beats: dla_stimuli.encoder_bins(book, beats),
-        schedule=lambda beats: {"y": accepted(book, beats["x"]["first"][:, 0]) + latency},
+        schedule=lambda beats: schedule(book, stages, beats["x"]["first"][:, 0]),
         latency=latency,
         formula=FORMULA,
         numbers=dla_distance.numbers(book),
@@ -219,8 +219,8 @@ def indices(book: Codebook, beats: Beats) -> Ints:
     return np.concatenate(found).astype(np.int64)
 
 
-def accepted(book: Codebook, first: Ints) -> Ints:
-    """Return the move on which each sub-vector is taken when sub-vectors and centroids never wait.
+def accepted(book: Codebook, first: Ints) -> tuple[Ints, Ints]:
+    """Return the moves on which centroids and sub-vectors are taken when neither ever waits outside.
 
     A subspace begins when the one before has passed and its codebook is there; loading the codebook after the next
     begins when the halves have changed places.
@@ -230,11 +230,18 @@ def accepted(book: Codebook, first: Ints) -> Ints:
         first: (rows,) marks of the first sub-vector of a subspace.
     """
     load, begin = stage_timing.centroid_load_cycles(book), np.flatnonzero(first)
-    out = np.zeros(len(first), np.int64)
+    loads, rows = np.zeros((len(begin), load), np.int64), np.zeros(len(first), np.int64)
     loaded, free, edge = 0, 0, 0  # move from which the next load, row can begin
     for s, (a, b) in enumerate(zip(begin, [*begin[1:], len(first)], strict=True)):
-        loaded = max(loaded, free if s > 1 else 0) + load
+        at = max(loaded, free if s > 1 else 0)
+        loads[s], loaded = at + np.arange(load), at + load
         start = max(edge, loaded)
-        out[a:b] = start + np.arange(b - a)
+        rows[a:b] = start + np.arange(b - a)
         free, edge = start + 1, start + b - a
-    return out
+    return loads.reshape(-1), rows
+
+
+def schedule(book: Codebook, stages: int, first: Ints) -> dict[str, Ints]:
+    """Return the edges of all channels at full rate: every edge is a move."""
+    loads, rows = accepted(book, first)
+    return {"b": loads, "x": rows, "y": rows + stage_timing.chain_latency(book, stages)}

@@ -120,9 +120,7 @@ def imm(design: Module) -> Cell:
     channels = (
         tile_channel(design),
         table_channel(design),
-        Channel(
-            "i", "in", (Field("index", design.index_bits, meaning="word"),), "indices, rows of a subspace in order"
-        ),
+        Channel("i", "in", (Field("index", design.index_bits, meaning="word"),), "rows of a subspace in order"),
         sum_channel(design),
     )
     d = design
@@ -149,7 +147,7 @@ def imm(design: Module) -> Cell:
         golden=lambda beats: {"d": {"sums": np.concatenate([t.sums(d) for t in tiles(d, beats)])}},
         stimulus=lambda rng, count: dla_imm_stimuli.draw(d, rng, count),
         coverage=lambda beats: dla_imm_stimuli.bins(d, beats),
-        schedule=lambda beats: {"d": accepted(d, beats)[1] + stage_timing.LOOKUP_STAGES},
+        schedule=lambda beats: schedule(d, beats),
         latency=stage_timing.LOOKUP_STAGES,
         formula=FORMULA,
         numbers=numbers,
@@ -209,7 +207,7 @@ def _banks(d: Module, word: int) -> list[str]:
     """Return the two banks and who fills and reads which."""
     parts, part = d.parts, index_bits(d.parts)
     numbers = ", ".join(f"{part}'d{p}" for p in reversed(range(parts)))
-    chosen = f"part == NUMBERS[p*{part} +: {part}]" if parts > 1 else ""
+    chosen = f" && part == NUMBERS[p*{part} +: {part}]" if parts > 1 else ""
     last = f"part == {part}'d{parts - 1}" if parts > 1 else "1'b1"
     split = ["wire next_word = put && part_done;", f"wire part_done = {last};"]
     return [
@@ -249,7 +247,7 @@ def _banks(d: Module, word: int) -> list[str]:
         "generate",
         f"    for (p = 0; p < {parts}; p = p + 1) begin : tables",
         f"        reg [{d.fill}*ENTRY-1:0] store [0:2*C-1];",
-        f"        always @(posedge clk) if (put{' && ' + chosen if chosen else ''}) store[{{fill, word}}] <= f_entries;",
+        f"        always @(posedge clk) if (put{chosen}) store[{{fill, word}}] <= f_entries;",
         f"        assign entries[p*{d.fill}*ENTRY +: {d.fill}*ENTRY] = store[{{from, index}}];",
         "    end",
         "endgenerate",
@@ -353,20 +351,23 @@ def tiles(design: Module, beats: Beats) -> Iterator[Tile]:
         at, table = at + rows * subspaces, table + subspaces
 
 
-def accepted(design: Module, beats: Beats) -> tuple[Ints, Ints]:
-    """Return the edges on which indices are accepted, all and those of last subspaces, when nothing waits.
+def schedule(design: Module, beats: Beats) -> dict[str, Ints]:
+    """Return the edges of all channels when nothing waits outside.
 
     The recurrence of :func:`lutscape.sim.lut_dla.stage_timing.subspace_edges`, over tiles of different sizes.
     """
     fill, edge, free, filled = design.fill_beats, 1, [0, 0], 0
-    every, out = [], []
+    edges: dict[str, list[Ints]] = {"t": [], "f": [], "i": [], "d": []}
     for rows, subspaces in sizes(design, beats):
+        edges["t"].append(np.array([edge - 1]))  # with the last index of the tile before
         for s in range(subspaces):
-            filled = max(filled, free[-2]) + fill
+            at = max(filled, free[-2])
+            filled = at + fill
             start = max(edge, filled)
             edge = start + rows
             free.append(edge)
-            every.append(start + np.arange(rows))
+            edges["f"].append(at + np.arange(fill))
+            edges["i"].append(start + np.arange(rows))
             if s == subspaces - 1:
-                out.append(every[-1])
-    return np.concatenate(every), np.concatenate(out)
+                edges["d"].append(edges["i"][-1] + stage_timing.LOOKUP_STAGES)
+    return {channel: np.concatenate(parts) for channel, parts in edges.items()}

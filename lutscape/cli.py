@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "Bit-exact matrix instructions: list, explain, run, check, probe, capture.",
     ),
     "rtl": ("lutscape.commands.rtl", "rtl", "Verilog of a design: generate, verify, synthesise, power, report."),
+    "roma": ("lutscape.commands.roma", "roma", "Weights as read-only memory: ROMs, verification, faults, differences."),
     "gpu": ("lutscape.commands.gpu", "gpu", "Kernels measured on a GPU: show, build, check, measure."),
     "papers": ("lutscape.commands.papers", "papers", "Published numbers beside ours, regenerated."),
 }

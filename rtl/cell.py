@@ -14,6 +14,7 @@ int64 (two's complement if ``signed``), packed with lane 0 in the lowest bits.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -74,6 +75,9 @@ class Channel:
     def signal(self, name: str) -> str:
         """Return the port of a field, or of ``valid`` and ``ready``."""
         return f"{self.name}_{name}"
+
+
+WIDEST_COMMENT = 156
 
 
 def clock(domain: str) -> str:
@@ -183,7 +187,8 @@ def header(
     numbers: str,
 ) -> str:
     """Return the comment that opens every generated module: what it is, parameters, timing, number formats."""
-    lines = [what, "", "parameters  " + (", ".join(f"{k} = {v}" for k, v in parameters.items()) or "none")]
+    shown = "parameters  " + (", ".join(f"{k} = {v}" for k, v in parameters.items()) or "none")
+    lines = [what, "", *textwrap.wrap(shown, WIDEST_COMMENT, subsequent_indent=" " * 12)]
     if latency:
         lines += [f"latency     {latency} clock edges from an accepted input to its output"]
         lines += [f"throughput  one input beat every {interval} clock edge{'s' if interval > 1 else ''}"]

@@ -237,12 +237,12 @@ def schedule(design: Unit, beats: Beats, clocks: Clocks) -> dict[str, Ints]:
     i, edge = 0, 1  # next index, edge from which it may be taken
     for rows, subspaces in dla_imm.sizes(design.module, beats):
         edges["t"].append(np.array([edge - 1]))
-        for s in range(subspaces):
+        for _ in range(subspaces):
             at = max(filled, free[-2])
             filled = at + fill
             edge = max(edge, filled)
             edges["f"].append(at + np.arange(fill))
-            for _ in range(rows):
+            for _row in range(rows):
                 offered = int(moves[1][i]) + latency + held
                 writes[i] = offered
                 if i >= depth:

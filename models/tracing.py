@@ -91,10 +91,8 @@ def trace_model(
     recipe = Recipe.of(formats) if requantise else Recipe()
     original: Callable[[str], np.ndarray] | None = None  # weights before they were requantised
     if isinstance(model, str) and (listed := network.find(model)) is not None:
-        if decode_tokens or execute or requantise or capture:
-            raise UserError(
-                f"{listed.name}: a network without weights has one step; use --decode-tokens 0 and no others"
-            )
+        if decode_tokens or requantise or capture:
+            raise UserError(f"{listed.name}: a network without weights has one step; use --decode-tokens 0")
         return Traced(network.trace(listed, prompt_tokens, batch, formats))
     if isinstance(model, str):
         model = _find(model, execute, recipe, progress)

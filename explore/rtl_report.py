@@ -85,6 +85,7 @@ def page(data: dict[str, Any]) -> Page:
         ],
         command=data["command"],
         versions=data["versions"],
+        kicker="one unit, proven and priced",
     )  # fmt: skip
 
 

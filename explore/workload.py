@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from lutscape.explore.sweep_file import Plan
+from lutscape.explore.sweep_file import Plan, Workload
 from lutscape.hw.errors import UserError
 from lutscape.hw.yaml_file import configs_dir
 from lutscape.models.trace import Trace
@@ -43,16 +43,30 @@ def make(plan: Plan, progress: Progress | None = None) -> Trace:
     Raises:
         UserError: missing or bad trace file, unknown model or format, missing weights.
     """
-    workload = plan.file.workload
+    return traced(plan.file.workload, plan.path, "workload", progress)
+
+
+def traced(workload: Workload, path: Path, place: str, progress: Progress | None = None) -> Trace:
+    """Return the trace of a workload that stands in a file.
+
+    Args:
+        workload: what to trace.
+        path: of the file, against which a stored trace is looked for.
+        place: key path of the workload in it, for errors.
+        progress: called with (what, done, total) while a model runs.
+
+    Raises:
+        UserError: as :func:`make`.
+    """
     if workload.trace is not None:
-        return Trace.load(_find_trace(workload.trace, plan.path))
+        return Trace.load(_find_trace(workload.trace, path))
     from lutscape.models.recorder import Formats
     from lutscape.models.tracing import trace_model
 
     assert workload.model is not None
     formats = Formats(weights=workload.weights, activations=workload.activations, kv=workload.kv)
     try:
-        traced = trace_model(
+        return trace_model(
             workload.model,
             workload.prompt_tokens,
             workload.decode_tokens,
@@ -61,10 +75,9 @@ def make(plan: Plan, progress: Progress | None = None) -> Trace:
             execute=workload.execute,
             requantise=workload.requantise,
             progress=progress,
-        )
+        ).trace
     except UserError as error:
-        raise UserError(f"{plan.path}: workload: {error}") from None
-    return traced.trace
+        raise UserError(f"{path}: {place}: {error}") from None
 
 
 def _find_trace(name: str, sweep: Path) -> Path:

@@ -40,7 +40,9 @@ def find(name: str | Path, section: str, relative_to: Path | None = None) -> Pat
     given = Path(name).expanduser()
     bases = [relative_to.parent] if relative_to is not None else [Path()]
     packaged = configs_dir()
-    candidates = [base / given for base in bases]
+    # A sweep and a machine may share a name: beside a packaged file lie other kinds of files.
+    others = {p.resolve() for p in packaged.iterdir() if p.is_dir() and p.name != section}
+    candidates = [base / given for base in bases if base.resolve() not in others or given.suffix]
     if not given.is_absolute():
         candidates += [packaged / section / given, packaged / given, packaged.parent / given]
     for path in candidates:

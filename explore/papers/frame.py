@@ -120,6 +120,7 @@ class Page:
         sections: the body.
         command: that writes the page again.
         versions: of the packages that computed it.
+        kicker: what kind of page it is, above the title.
     """
 
     title: str
@@ -129,6 +130,7 @@ class Page:
     sections: Sequence[Section]
     command: str
     versions: dict[str, str] = field(default_factory=dict)
+    kicker: str = "published beside computed"
 
 
 def render(page: Page) -> str:

@@ -13,6 +13,8 @@ import click
 @click.option(
     "--constraint", "constraints", multiple=True, metavar="BOUND", help="One more bound: 'area_mm2 < 50'; repeatable."
 )
+@click.option("--workload", "work", help="Of a comparison: choose for this workload [default: its first].")
+@click.option("--machine", help="Of a comparison: choose among the designs of this machine.")
 @click.option("--trial", type=click.IntRange(0), help="Take this trial instead of the rule's.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Directory [default: lutscape-out/choice].")
 @click.option("--no-rtl", is_flag=True, help="Choose and explain only: no Verilog, no PPA report.")
@@ -27,6 +29,8 @@ import click
 def choose(
     directory: Path,
     constraints: tuple[str, ...],
+    work: str | None,
+    machine: str | None,
     trial: int | None,
     output: Path | None,
     no_rtl: bool,
@@ -38,7 +42,7 @@ def choose(
     no_curve: bool,
     as_json: bool,
 ) -> None:
-    """Pick a design of a finished sweep, say why, and hand it over.
+    """Pick a design of a finished sweep or comparison, say why, and hand it over.
 
     The directory receives README.md (why this design, what binds it, what its neighbours cost), the resolved spec,
     its Verilog proven against the golden model, the mapped netlist, and the PPA report with power from a language
@@ -48,17 +52,25 @@ def choose(
       lutscape choose lutscape-out/quickstart --constraint 'area_mm2 < 5' -o mine/
     """
     from lutscape.explore import choose as chooser
-    from lutscape.explore import handover
+    from lutscape.explore import comparison, handover
     from lutscape.explore.rtl_measured import Options
+    from lutscape.hw.errors import UserError
     from lutscape.rtl import quantity
 
     output = output or Path("lutscape-out/choice")
+    arguments = [str(directory)]
+    for option, given in (("--workload", work), ("--machine", machine)):
+        if given is not None and not comparison.stored(directory):
+            raise UserError(f"{option} {given}: {directory} is not a comparison; leave it out")
+        arguments += [option, given] if given is not None else []
+    if comparison.stored(directory):
+        directory = comparison.pick(directory, work, machine)
+        click.echo(f"designs of {directory}", err=True)
     found = chooser.choose(directory, constraints, trial)
     options = Options(
         libraries=libraries or ("nangate45",), vectors=vectors, operands=operands, driving_cell=driving_cell,
         load_ff=quantity.load_ff(load, "--load") if load else None, curve=not no_curve, hardware="spec.yaml",
     )  # fmt: skip
-    arguments = [str(directory)]
     arguments += [word for c in constraints for word in ("--constraint", c)]
     arguments += ["--trial", str(trial)] if trial is not None else []
     path = handover.write(found, output, options, lambda line: click.echo(line, err=True), arguments, rtl=not no_rtl)

@@ -41,7 +41,8 @@ def sweep(
 
     SWEEP is a YAML file, or the name of a packaged one (quickstart). The directory receives
     index.html, trials.parquet and .csv, figures, and everything that reproduces them. A series
-    (kind: sweep-series) runs several, each in a directory of its own below.
+    (kind: sweep-series) runs several, each in a directory of its own below; a comparison (kind: comparison,
+    all-machines) runs every machine on every workload.
 
     The result depends on the sweep file, the seed and the number of trials alone: not on --workers,
     and not on being killed and resumed.
@@ -59,9 +60,12 @@ def sweep(
     --storage are not reproducible bit by bit. Trials of a process that died are taken over after
     a minute.
     """
-    from lutscape.explore import notes, series, session
+    from lutscape.explore import comparison_file, notes, series, session
     from lutscape.explore.progress import SweepProgress
 
+    if comparison_file.is_comparison(sweep_file):
+        _comparison(sweep_file, output, storage, as_json, trials=trials, workers=workers, resume=resume, seed=seed)
+        return
     if series.is_series(sweep_file):
         _series(sweep_file, output, storage, as_json, trials=trials, workers=workers, resume=resume, seed=seed)
         return
@@ -104,6 +108,52 @@ def sweep(
         click.echo(f"warning: {failure}", err=True)
     if notes.mostly_failed(done.trials):
         raise click.exceptions.Exit(1)
+
+
+def _comparison(name: str, output: Path | None, storage: str | None, as_json: bool, **options: Any) -> None:
+    """Run every machine of a comparison on every workload."""
+    from lutscape.explore import comparison, comparison_file, session
+    from lutscape.hw.errors import UserError
+
+    for option in ("storage", "seed"):
+        given = storage if option == "storage" else options.pop(option)
+        if given is not None:
+            raise UserError(f"--{option} {given}: {name!r} is a comparison; give it in the file")
+    loaded = comparison_file.load(name)
+    directory = output if output is not None else session.OUT / loaded.file.name
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    page = comparison.run(loaded, directory, say, trace_progress=_TraceProgress(), **options)
+    text = (directory / "comparison.json").read_text(encoding="utf-8")
+    if as_json:
+        click.echo(text.rstrip())
+        return
+    _print_comparison(json.loads(text))
+    click.echo(f"report: {page}")
+
+
+def _print_comparison(document: dict[str, Any]) -> None:
+    from lutscape.commands.console import print_table
+    from lutscape.explore.comparison_page import COLUMNS, title
+    from lutscape.explore.text import metric_label, quantity, significant
+
+    for name, work in document["workloads"].items():
+        click.echo(f"\n{title(name, work)}")
+        rows: list[list[object]] = []
+        for row in work["rows"]:
+            if "refused" in row:
+                rows.append([row["machine"], *("–" for _ in range(len(COLUMNS) + 2)), row["refused"][:60]])
+                continue
+            found = [row["metrics"].get(n) for n in COLUMNS]
+            areas = [row["areas"].get(k) for k in ("arithmetic", "memory")]
+            rows.append([
+                row["machine"], *("–" if m is None else quantity(m["value"], m["unit"]) for m in found),
+                *("–" if a is None else significant(a["value"]) for a in areas), next(iter(row["bound_by"])),
+            ])  # fmt: skip
+        columns = ["machine", *(metric_label(n) for n in COLUMNS), "arithmetic mm²", "memory mm²", "waits for"]
+        print_table(columns, rows, left=["machine", "waits for"])
 
 
 def _series(name: str, output: Path | None, storage: str | None, as_json: bool, **options: Any) -> None:

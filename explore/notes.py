@@ -18,7 +18,8 @@ from lutscape.hw.spec import Spec
 from lutscape.models.trace import Trace
 
 METHODS = {"nsga2": "NSGA-II", "nsga3": "NSGA-III", "tpe": "TPE", "random": "Random search",
-           "qmc": "Quasi-random search", "grid": "The full grid"}  # fmt: skip
+           "qmc": "Quasi-random search", "grid": "The full grid",
+           "funnel": "What the rules left of the grid"}  # fmt: skip
 TIMES = frozenset({"latency_s", "time_to_first_token_s", "time_per_token_s", "tokens_per_s"})
 DATAPATH = "array.datapath"
 DATAPATHS = {"lut": "lookup", "mac": "multiplier"}
@@ -88,6 +89,8 @@ def summary(plan: Plan, machines: list[Machine], counts: Mapping[str, int], trac
         f"{plural(counts['trials'], 'trial')}; {found}.",
         f"The chosen design, trial {chosen.number}, runs {_workload(trace)} with {reached}.",
     ]
+    if plan.funnel is not None:
+        sentences.insert(0, f"Rules thinned out the grid before anything was simulated: {plan.funnel.text()}.")
     baseline = next((m for m in machines if m.role == "baseline"), None)
     if baseline is not None:
         parts = []

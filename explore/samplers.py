@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,11 +27,17 @@ if TYPE_CHECKING:
     from lutscape.explore.sweep_file import Sampler
 
 
-def make(settings: Sampler, space: Mapping[str, Domain]) -> BaseSampler:
-    """Return the Optuna sampler of a sweep."""
+def make(settings: Sampler, space: Mapping[str, Domain], indices: Sequence[int] | None = None) -> BaseSampler:
+    """Return the Optuna sampler of a sweep.
+
+    Args:
+        settings: of the sweep file.
+        space: parameters.
+        indices: of the grid's designs that a funnel left, by trial.
+    """
     name, population = settings.name, settings.population
-    if name in ("random", "qmc", "grid"):
-        return IndexedSampler(settings.name, settings.seed, space)
+    if name in ("random", "qmc", "grid", "funnel"):
+        return IndexedSampler(settings.name, settings.seed, space, indices)
     inner: dict[str, Callable[[int], BaseSampler]] = {
         "nsga2": lambda seed: NSGAIISampler(population_size=population, seed=seed),
         "nsga3": lambda seed: NSGAIIISampler(population_size=population, seed=seed),
@@ -71,8 +77,15 @@ def indexed_design(kind: str, seed: int, number: int, space: Mapping[str, Domain
 class IndexedSampler(BaseSampler):
     """Optuna view of :func:`indexed_design`."""
 
-    def __init__(self, kind: str, seed: int, space: Mapping[str, Domain]) -> None:
-        self._kind, self._seed, self._space = kind, seed, space
+    def __init__(self, kind: str, seed: int, space: Mapping[str, Domain], indices: Sequence[int] | None = None) -> None:
+        self._kind, self._seed, self._space, self._indices = kind, seed, space, indices
+
+    def _design(self, number: int) -> Design:
+        if self._kind != "funnel":
+            return indexed_design(self._kind, self._seed, number, self._space)
+        if self._indices is None:
+            raise RuntimeError("sampler funnel was not told which designs are left")
+        return indexed_design("grid", self._seed, self._indices[number], self._space)
 
     def infer_relative_search_space(self, study: Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
         return spaces.distributions(self._space)
@@ -80,12 +93,12 @@ class IndexedSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return dict(indexed_design(self._kind, self._seed, trial.number, self._space))
+        return dict(self._design(trial.number))
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
     ) -> Any:
-        return indexed_design(self._kind, self._seed, trial.number, self._space)[param_name]
+        return self._design(trial.number)[param_name]
 
 
 class SeededSampler(BaseSampler):

@@ -8,13 +8,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lutscape.explore import notes, store, sweep_file, workload
+from lutscape.explore import funnel, notes, store, sweep_file, workload
 from lutscape.explore.evaluate import COMPLETE, Evaluator, evaluate
 from lutscape.explore.sweep_file import Plan
 from lutscape.hw import spec as hardware
@@ -109,6 +109,7 @@ def sweep(
     sweep_file.check_defined(plan.file, trace.header.decode_tokens)
     clock.lap("trace")
     fixed = workload.FixedTrace.of(trace)
+    plan = _eliminated(plan, fixed)
     _check_hardware(plan, fixed)
     with store.locked(directory):
         _check_directory(directory, resume)
@@ -168,7 +169,23 @@ def load_directory(directory: Path) -> tuple[Plan, pd.DataFrame, Trace]:
     )
     frame = store.load_trials(directory)
     check_feasible(frame, plan, directory)
-    return plan, frame, Trace.load(directory / "trace.parquet")
+    trace = Trace.load(directory / "trace.parquet")
+    return _eliminated(plan, trace), frame, trace
+
+
+def _eliminated(plan: Plan, trace: Trace) -> Plan:
+    """Return the plan with what its funnel leaves for a workload; the plan itself if it has none.
+
+    Raises:
+        UserError: as :func:`lutscape.explore.funnel.run`.
+    """
+    if plan.file.funnel is None:
+        return plan
+    try:
+        left = funnel.run(plan.file.funnel, plan.template, plan.file.parameters, trace)
+    except UserError as error:
+        raise UserError(f"{plan.path}: {error}") from None
+    return replace(plan, funnel=left)
 
 
 def fingerprint(plan: Plan, trace: Trace) -> dict[str, Any]:
@@ -182,6 +199,7 @@ def fingerprint(plan: Plan, trace: Trace) -> dict[str, Any]:
         "constraints": file["constraints"],
         "objectives": file["objectives"],
         "sampler": file["sampler"],
+        "funnel": file["funnel"],
         "hardware": plan.template.digest(),
         "trace": hashlib.sha256(rows).hexdigest()[:16],
         "lutscape": __version__,

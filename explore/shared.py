@@ -101,7 +101,7 @@ def _join(plan: Plan, url: str, fingerprint: dict[str, Any], storage: BaseStorag
         storage=storage,
         study_name=plan.file.name,
         directions=plan.directions,
-        sampler=samplers.make(plan.file.sampler, plan.file.parameters),
+        sampler=samplers.make(plan.file.sampler, plan.file.parameters, plan.designs),
         load_if_exists=True,
     )
     stored = study.user_attrs.get(FINGERPRINT)

@@ -70,7 +70,7 @@ def open_journal(plan: Plan, path: Path) -> optuna.Study:
         storage=JournalStorage(SingleWriterJournal(path)),
         study_name=plan.file.name,
         directions=plan.directions,
-        sampler=samplers.make(plan.file.sampler, plan.file.parameters),
+        sampler=samplers.make(plan.file.sampler, plan.file.parameters, plan.designs),
         load_if_exists=True,
     )
 

@@ -15,13 +15,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from lutscape.explore import space
 from lutscape.explore.constraints import Constraint
 from lutscape.explore.constraints import parse as parse_constraint
+from lutscape.explore.funnel import Funnel, Rules
 from lutscape.hw import spec as hardware
 from lutscape.hw import technology, yaml_file
 from lutscape.hw.errors import UserError, choose
 from lutscape.hw.ppa import METRICS, ONLY
 
 SCHEMA_VERSION = 1
-SAMPLERS = ("nsga2", "nsga3", "tpe", "random", "qmc", "grid")
+SAMPLERS = ("nsga2", "nsga3", "tpe", "random", "qmc", "grid", "funnel")
 DECODE_METRICS = frozenset(
     {"time_per_token_s", "tokens_per_s", "energy_per_token_j", "tokens_per_j", "aggregate_tokens_per_s"}
 )
@@ -65,7 +66,8 @@ class Sampler(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: Literal["nsga2", "nsga3", "tpe", "random", "qmc", "grid"] = "nsga2"
+    name: Literal["nsga2", "nsga3", "tpe", "random", "qmc", "grid", "funnel"] = "nsga2"
+    """``funnel``: rules thin out the grid, see :mod:`lutscape.explore.funnel`; the others need none."""
     population: int = Field(default=40, ge=2, le=100_000)
     """Trials of one generation; they are proposed together and evaluated in parallel."""
     seed: int = Field(default=1, ge=0, lt=1 << 32)
@@ -93,7 +95,15 @@ class SweepFile(BaseModel):
     baselines: list[str] = Field(default_factory=list)
     """Hardware simulated on the same trace and shown beside the designs; not part of the search."""
     sampler: Sampler = Sampler()
+    funnel: Rules | None = None
+    """Rules of sampler ``funnel``."""
     trials: int = Field(ge=1, le=10_000_000)
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        if (self.sampler.name == "funnel") != (self.funnel is not None):
+            raise ValueError("sampler funnel and section funnel go together: give both or none")
+        return self
 
 
 @dataclass(frozen=True)
@@ -117,13 +127,22 @@ class Plan:
     baselines: dict[str, hardware.Spec]
     hardware_files: dict[str, Path]
     constraints: tuple[Constraint, ...]
+    funnel: Funnel | None = None
+    """What sampler ``funnel`` left, once the workload is known."""
 
     @property
     def trials(self) -> int:
-        """Trials to run; a grid has no more than its designs."""
+        """Trials to run; a grid has no more than its designs, a funnel no more than it left."""
+        if self.funnel is not None:
+            return min(self.file.trials, len(self.funnel.survivors))
         if self.file.sampler.name == "grid":
             return int(min(self.file.trials, space.size(self.file.parameters)))
         return self.file.trials
+
+    @property
+    def designs(self) -> tuple[int, ...] | None:
+        """Indices into the grid by trial, where a funnel chose them."""
+        return None if self.funnel is None else self.funnel.chosen(self.trials)
 
     @property
     def directions(self) -> list[Literal["minimize", "maximize"]]:
@@ -210,16 +229,16 @@ def _stem(given: str) -> str:
 
 
 def _check_grid(file: SweepFile, at: Any, place: str) -> None:
-    if file.sampler.name != "grid":
+    if file.sampler.name not in ("grid", "funnel"):
         return
     for key, domain in file.parameters.items():
         if domain.continuous:
             raise UserError(
-                f"{at('parameters', key)}: a {domain.kind} range has no grid; allowed with sampler grid: "
-                "categorical, integer, log2"
+                f"{at('parameters', key)}: a {domain.kind} range has no grid; allowed with sampler "
+                f"{file.sampler.name}: categorical, integer, log2"
             )
     designs = int(space.size(file.parameters))
-    if file.trials < designs:
+    if file.sampler.name == "grid" and file.trials < designs:
         raise UserError(
             f"{place} = {file.trials}: the grid has {designs} designs; raise trials, coarsen a range, or take "
             "sampler random"

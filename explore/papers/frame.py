@@ -121,6 +121,7 @@ class Page:
         command: that writes the page again.
         versions: of the packages that computed it.
         kicker: what kind of page it is, above the title.
+        beside: whether its numbers lie beside it as JSON.
     """
 
     title: str
@@ -131,6 +132,7 @@ class Page:
     command: str
     versions: dict[str, str] = field(default_factory=dict)
     kicker: str = "published beside computed"
+    beside: bool = True
 
 
 def render(page: Page) -> str:
@@ -162,12 +164,13 @@ LONGEST_CODE = 40
 
 
 def inline(text: str) -> Any:
-    """Escape a text and set its `` `code` ``, ``**strong**`` and raised parts (``2^-13``)."""
+    """Escape a text and set its `` `code` ``, ``**strong**``, ``[links](path)`` and raised parts (``2^-13``)."""
     from markupsafe import Markup, escape
 
     parts = str(escape(text)).split("`")
     for i in range(0, len(parts), 2):  # outside code
-        strong = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", parts[i])
+        linked = re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", r'<a href="\2">\1</a>', parts[i])
+        strong = re.sub(r"\*\*([^*]+)\*\*", r"<b>\1</b>", linked)
         parts[i] = re.sub(r"\^(?:\(([^)]+)\)|(-?\d+))", lambda m: f"<sup>{(m[1] or m[2])}</sup>", strong)
     for i in range(1, len(parts), 2):
         # Long instruction names may break after a dot, so that they do not squeeze the other columns of a table.

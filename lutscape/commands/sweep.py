@@ -184,11 +184,22 @@ def _series(name: str, output: Path | None, storage: str | None, as_json: bool, 
 
 @click.command()
 @click.argument("directory", type=click.Path(path_type=Path), metavar="DIR")
-def report(directory: Path) -> None:
-    """Render a stored sweep again.
+@click.option("--all", "every", is_flag=True, help="DIR holds reports: write their front page.")
+def report(directory: Path, every: bool) -> None:
+    """Render a stored sweep again, or the front page of all reports.
 
-    DIR is the output directory of a finished sweep.
+    DIR is the output directory of a finished sweep; with --all a directory of reports, whose index.html then lists
+    every page and table in it with its headline numbers, grades and date.
+
+    \b
+      lutscape report lutscape-out/quickstart
+      lutscape report --all reports
     """
+    if every:
+        from lutscape.explore import front_page
+
+        click.echo(f"report: {front_page.write(directory)}")
+        return
     from lutscape.explore import report as reports
     from lutscape.explore import session, store
 

@@ -1,4 +1,6 @@
-"""Put the measured numbers of all reports into the README's table. Run by ``make bench``; alone it measures nothing.
+"""Put the measured numbers of all reports into the README's table, and into measured.md for the front page.
+
+Run by ``make bench``; alone it measures nothing.
 
 python reports/benchmark/readme.py
 """
@@ -24,9 +26,12 @@ def load(name: str) -> Any:
 def main() -> None:
     quickstart = load("benchmark/quickstart.json")
     rows = [*product_rows(quickstart), *matrix_rows(), *rtl_rows(), *lookup_rows()]
-    lines = [START, f"Measured on {quickstart['machine']}, no GPU.", ""]
-    lines += ["| what | measured | required | by |", "|---|---|---|---|"]
-    lines += [f"| {what} | {value} | {limit} | `{by}` |" for what, value, limit, by in rows]
+    about = f"Measured on {quickstart['machine']}, no GPU."
+    table = ["| what | measured | required | by |", "|---|---|---|---|"]
+    table += [f"| {what} | {value} | {limit} | `{by}` |" for what, value, limit, by in rows]
+    lines = [START, about, "", *table]
+    page = ROOT / "reports" / "benchmark" / "measured.md"
+    page.write_text("\n".join(["# Measured, with what was required", "", about, "", *table]) + "\n")
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(START, 1)
     _, after = rest.split(END, 1)

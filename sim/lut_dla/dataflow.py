@@ -9,6 +9,8 @@ has to wait on chip:
     tables           c entries for one column and subspace, times Nc and N where they are met again for another row:
                      whose loops lie inside m
 
+Where a loop has one trip nothing is met again in it, and one of its kind is enough.
+
 LUT-stationary tiles of Tn columns: ``ls-n`` is ``nkm`` and ``ls-k`` is ``knm`` with Tn columns at once and two banks,
 so that the next table is loaded while this one is used.
 """
@@ -104,17 +106,17 @@ def minimum_on_chip(
     width = min(lanes, n) if tiled else 1  # columns at once
 
     sums = width
-    for loop in "mn":
+    for loop in "mn" if trips["k"] > 1 else "":
         if loop in inside["k"]:
             sums *= trips[loop] if loop == "m" else -(-n // width)
     kept = 1
-    for loop in "mk":
+    for loop in "mk" if -(-n // width) > 1 else "":
         if loop in inside["n"]:
             kept *= trips[loop]
     if dataflow == "ls-n" and indices == "recompute":
         kept = m
     entries = codebook.c * width * (2 if tiled else 1)
-    for loop in "kn":
+    for loop in "kn" if m > 1 else "":
         if loop in inside["m"]:
             entries *= trips[loop] if loop == "k" else -(-n // width)
     return OnChip(sums * sum_bits / 8, kept * codebook.index_bits / 8, entries * table_bits / 8)

@@ -12,6 +12,11 @@ from lutscape.hw.errors import UserError, nearest
 VERBS: dict[str, tuple[str, str, str]] = {
     "rom": ("lutscape.commands.roma_rom", "rom", "Write the ROMs of a model's layers as Verilog, with a manifest."),
     "verify": ("lutscape.commands.roma_rom", "verify", "Read ROMs back in a simulator, word for word."),
+    "budget": ("lutscape.commands.roma_budget", "budget", "SRAM between adapter rank and context."),
+    "split": ("lutscape.commands.roma_split", "split", "Which tensors stay changeable in SRAM, exactly."),
+    "masks": ("lutscape.commands.roma_masks", "masks", "Masks and re-spins by the layers that hold weights."),
+    "yield": ("lutscape.commands.roma_yield", "yield_", "Good dies, with and without ECC and patch rows."),
+    "energy": ("lutscape.commands.roma_energy", "energy", "Energy of a token beside a measured GPU."),
 }
 
 

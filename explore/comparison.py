@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from lutscape.explore import accuracy, choose, comparison_file, session, store, 
 from lutscape.explore.comparison_file import Comparison, Entry
 from lutscape.explore.workload import FixedTrace
 from lutscape.hw.errors import UserError
+from lutscape.hw.errors import choose as named
 from lutscape.hw.machines.gpu import GpuSpec
 from lutscape.hw.memory import sram_area_mm2
 from lutscape.hw.ppa import Ppa
@@ -112,6 +113,7 @@ def run(
     workers: int | None = None,
     trials: int | None = None,
     resume: bool = False,
+    only: Sequence[str] = (),
     trace_progress: workload.Progress | None = None,
 ) -> Path:
     """Run a comparison and write its directory; return the page.
@@ -123,6 +125,7 @@ def run(
         workers: processes of each sweep.
         trials: of each swept machine, in place of the file's.
         resume: keep the sweeps that are finished and go on.
+        only: workloads; all if empty.
         trace_progress: told how far a model has run.
 
     Raises:
@@ -130,6 +133,7 @@ def run(
     """
     from lutscape.explore import comparison_page
 
+    chosen = [named(name, comparison.file.workloads, "workload") for name in only] or list(comparison.file.workloads)
     if directory.exists() and any(directory.iterdir()):
         if not resume:
             raise UserError(f"{directory}: exists and is not empty; go on there with --resume, or give another -o")
@@ -141,7 +145,8 @@ def run(
     document: dict[str, Any] = {
         "schema_version": 1, "name": comparison.file.name, "versions": store.versions(), "workloads": {},
     }  # fmt: skip
-    for name, work in comparison.file.workloads.items():
+    for name in chosen:
+        work = comparison.file.workloads[name]
         path = directory / name / "trace.parquet"
         if path.is_file():
             trace = workload.Trace.load(path)
@@ -275,7 +280,6 @@ def pick(directory: Path, work: str | None = None, machine: str | None = None) -
     import numpy as np
 
     from lutscape.explore import pareto
-    from lutscape.hw.errors import choose as named
 
     try:
         document = json.loads((directory / "comparison.json").read_text(encoding="utf-8"))

@@ -26,6 +26,7 @@ SHOWN = 10
 @click.option("--resume", is_flag=True, help="Go on in a directory that an earlier run left.")
 @click.option("--storage", metavar="URL", help="Share the study through an Optuna storage, see below.")
 @click.option("--seed", type=int, help="Seed in place of the file's.")
+@click.option("--workload", "works", multiple=True, metavar="NAME", help="Of a comparison: only this one; repeatable.")
 @click.option("--json", "as_json", is_flag=True, help="Print the front as JSON.")
 def sweep(
     sweep_file: str,
@@ -35,6 +36,7 @@ def sweep(
     resume: bool,
     storage: str | None,
     seed: int | None,
+    works: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Explore a design space: write a result store and a report.
@@ -62,10 +64,14 @@ def sweep(
     """
     from lutscape.explore import comparison_file, notes, series, session
     from lutscape.explore.progress import SweepProgress
+    from lutscape.hw.errors import UserError
 
     if comparison_file.is_comparison(sweep_file):
-        _comparison(sweep_file, output, storage, as_json, trials=trials, workers=workers, resume=resume, seed=seed)
+        options = {"trials": trials, "workers": workers, "resume": resume, "seed": seed, "only": works}
+        _comparison(sweep_file, output, storage, as_json, **options)
         return
+    if works:
+        raise UserError(f"--workload {works[0]}: {sweep_file!r} is not a comparison; leave it out")
     if series.is_series(sweep_file):
         _series(sweep_file, output, storage, as_json, trials=trials, workers=workers, resume=resume, seed=seed)
         return

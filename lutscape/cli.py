@@ -16,9 +16,13 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "trace": ("lutscape.commands.trace", "trace", "Model (weights or shape) to operator trace; show; export."),
     "simulate": ("lutscape.commands.simulate", "simulate", "Cycles, time, energy and area of a trace on hardware."),
     "compile": ("lutscape.commands.compile", "compile_", "Schedule and LMMA instructions of a trace on lookup tables."),
-    "sweep": ("lutscape.commands.sweep", "sweep", "Explore a design space; write store and report."),
+    "sweep": (
+        "lutscape.commands.sweep",
+        "sweep",
+        "Explore a design space, or compare machines; write store and report.",
+    ),
     "choose": ("lutscape.commands.choose", "choose", "Pick a design of a sweep; hand over its Verilog and PPA."),
-    "report": ("lutscape.commands.sweep", "report", "Render a stored sweep again."),
+    "report": ("lutscape.commands.sweep", "report", "Render a stored sweep again, or the front page of all reports."),
     "mma": (
         "lutscape.commands.mma",
         "mma",
@@ -26,7 +30,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     ),
     "rtl": ("lutscape.commands.rtl", "rtl", "Verilog of a design: generate, verify, synthesise, power, report."),
     "roma": ("lutscape.commands.roma", "roma", "Weights as read-only memory: ROMs, verification, faults, differences."),
-    "gpu": ("lutscape.commands.gpu", "gpu", "Kernels measured on a GPU: show, build, check, measure."),
+    "gpu": ("lutscape.commands.gpu", "gpu", "Kernels measured on a GPU: show, build, check, measure, fit, report."),
     "papers": ("lutscape.commands.papers", "papers", "Published numbers beside ours, regenerated."),
 }
 
@@ -67,6 +71,7 @@ def cli() -> None:
       lutscape trace smollm2-135m --prompt-tokens 512 --decode-tokens 64 -o t.parquet
       lutscape simulate t.parquet --hardware lut-tensor-core
       lutscape sweep quickstart
+      lutscape choose lutscape-out/quickstart -o mine/
     """
 
 

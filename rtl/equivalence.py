@@ -7,6 +7,8 @@ Both stand side by side in a miter: the same inputs, and one output that says th
                     drives the inputs keeps valid and fields until the beat has moved. Registers wake alike in both,
                     at zero, because sums that were never started (no first mark) are nobody's to compare.
     combinational   all outputs
+    several clocks  as clocked, on the edges of each channel's domain; both stand on one clock, and the clocks of the
+                    domains are enables that come at will (:func:`one_clock`); resets come together
 
 yosys builds the miter; its abc proves it: equivalent signals are merged by induction (``scorr``), then property
 directed reachability (``pdr``) finds an invariant or a run that ends in a difference. What it does not decide in time
@@ -25,7 +27,7 @@ from pathlib import Path
 from typing import Literal
 
 from lutscape.hw.errors import UserError
-from lutscape.rtl.cell import Cell
+from lutscape.rtl.cell import Cell, clock, reset
 
 BUILD_S = 600.0  # limit of the miter's construction
 Verdict = Literal["equivalent", "different", "undecided"]
@@ -60,6 +62,8 @@ def compare(cell: Cell, first: str, second: str, timeout_s: float = 60.0) -> Com
     """
     with tempfile.TemporaryDirectory(prefix="lutscape-equivalence-") as name:
         folder = Path(name)
+        if len(cell.domains) > 1:
+            first, second = one_clock(first), one_clock(second)
         (folder / "first.v").write_text(first)
         (folder / "second.v").write_text(second)
         (folder / "miter.v").write_text(miter(cell))
@@ -74,14 +78,33 @@ def compare(cell: Cell, first: str, second: str, timeout_s: float = 60.0) -> Com
         return _sequential(folder, timeout_s) if cell.clocked else _combinational(folder, timeout_s)
 
 
+def one_clock(text: str) -> str:
+    """Return Verilog of a cell of several clock domains on one clock ``clk``: each clock becomes an enable.
+
+    Registers of a domain move on the edges of ``clk`` on which its enable is set, so that free enables stand for
+    clocks of any ratio and phase, coinciding edges included. The enable of ``clk`` itself is ``main_clk``.
+    """
+    text = re.sub(r"\bclk\b", "main_clk", text)
+    text = re.sub(r"input(\s+)wire main_clk\b", r"input\1wire clk,\n    input\1wire main_clk", text)
+    text = re.sub(r"\.main_clk\(", ".clk(clk), .main_clk(", text)
+    return re.sub(r"always @\(posedge (\w+)\)", r"always @(posedge clk) if (\1)", text)
+
+
 def miter(cell: Cell) -> str:
     """Return the Verilog that compares modules ``first`` and ``second`` of a cell's interface."""
     ports, body, differ, broken = [], [], [], []
     pins: dict[str, list[str]] = {"first": [], "second": []}
+    several = len(cell.domains) > 1
     if cell.clocked:
         ports += ["input clk", "input rst"]
         for m in pins.values():
             m += [".clk(clk)", ".rst(rst)"]
+    for domain in cell.domains if several else ():
+        name = clock(domain) if domain else "main_clk"
+        ports.append(f"input {name}_free")
+        body.append(f"  wire {name} = {name}_free | rst;  // all clocks run while reset is active")
+        for m in pins.values():
+            m += [f".{name}({name})", *([f".{reset(domain)}(rst)"] if domain else [])]
 
     def signal(name: str, bits: int, shared: bool) -> None:
         if shared:
@@ -94,6 +117,7 @@ def miter(cell: Cell) -> str:
     for channel in cell.channels:
         fields = [channel.signal(f.name) for f in channel.fields]
         driven = channel.direction == "in"
+        now = f"{clock(channel.domain) if channel.domain else 'main_clk'} & " if several else ""
         for f in channel.fields:
             signal(channel.signal(f.name), f.bits, driven)
         if cell.clocked:
@@ -101,13 +125,13 @@ def miter(cell: Cell) -> str:
             signal(valid, 1, driven)
             signal(ready, 1, not driven)
             if driven:
-                differ.append(f"({valid} & (first_{ready} != second_{ready}))")
+                differ.append(f"({now}{valid} & (first_{ready} != second_{ready}))")
                 broken.append(f"{valid}_broken")
-                body += _stable(channel.name, fields, sum(f.bits for f in channel.fields), valid, ready)
+                body += _stable(channel.name, fields, sum(f.bits for f in channel.fields), valid, ready, now)
             else:
-                differ.append(f"(first_{valid} != second_{valid})")
+                differ.append(f"({now}(first_{valid} != second_{valid}))")
                 other = " | ".join(f"(first_{f} != second_{f})" for f in fields)
-                differ.append(f"(first_{valid} & ({other}))")
+                differ.append(f"({now}first_{valid} & ({other}))")
         elif not driven:
             differ += [f"(first_{f} != second_{f})" for f in fields]
     body += [f"  {m} {m}_module ({', '.join(connections)});" for m, connections in pins.items()]
@@ -128,17 +152,18 @@ def miter(cell: Cell) -> str:
     return "module miter (" + ", ".join([*ports, "output differs"]) + ");\n" + "\n".join(body) + "\nendmodule\n"
 
 
-def _stable(name: str, fields: list[str], bits: int, valid: str, ready: str) -> list[str]:
-    """Return Verilog that sees an input break the handshake."""
+def _stable(name: str, fields: list[str], bits: int, valid: str, ready: str, edge: str) -> list[str]:
+    """Return Verilog that sees an input break the handshake; ``edge``: of its domain, if there are several."""
     now = "{" + ", ".join(fields) + "}"
+    begin = f"if ({edge.removesuffix(' & ')}) begin" if edge else "begin"
     return [
         f"  reg {name}_waits = 1'b0;",
         f"  reg [{bits - 1}:0] {name}_offered;",
-        "  always @(posedge clk) begin",
+        f"  always @(posedge clk) {begin}",
         f"    {name}_waits <= {valid} & !first_{ready} & !rst;",
         f"    {name}_offered <= {now};",
         "  end",
-        f"  wire {valid}_broken = {name}_waits & (!{valid} | ({name}_offered != {now}));",
+        f"  wire {valid}_broken = {edge}{name}_waits & (!{valid} | ({name}_offered != {now}));",
     ]
 
 

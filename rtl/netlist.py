@@ -11,7 +11,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -66,6 +66,22 @@ class Netlist:
         if len(nets) != 1:
             raise UserError(f"{what} {port!r}: a port of {len(nets)} bits; allowed: a one-bit input")
         return int(nets[0])
+
+
+def one_clock(netlist: Netlist, clock: str = "clk") -> Netlist:
+    """Return a netlist whose further clocks (inputs ``NAME_clk``) are all ``clock``, the same one if it has none.
+
+    Timing then treats paths between the domains like all others: synchronous, and never too short.
+    """
+    more = {
+        port: int(nets[0]) for port, nets in netlist.inputs.items() if port.endswith(f"_{clock}") and len(nets) == 1
+    }
+    if not more or clock not in netlist.inputs:
+        return netlist
+    to = dict.fromkeys(more.values(), int(netlist.inputs[clock][0]))
+    pins = tuple({pin: to.get(net, net) for pin, net in p.items()} for p in netlist.pins)
+    inputs = {port: nets for port, nets in netlist.inputs.items() if port not in more}
+    return replace(netlist, inputs=inputs, pins=pins)
 
 
 def parse(source: str | Path, top: str = "") -> Netlist:

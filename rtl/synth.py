@@ -361,6 +361,7 @@ def _check(top: str, period_ps: float, load_ff: float, driving_cell: str, dont_u
 def _timing(
     parsed: netlist.Netlist, paths: tuple[Path, ...], period_ps: float, driving_cell: str, load_ff: float
 ) -> sta.TimingReport:
+    parsed = netlist.one_clock(parsed)
     clock = "clk" if "clk" in parsed.inputs else None
     return sta.timing(parsed, _library(paths), period_ps, driving_cell, load_ff, clock=clock)
 

@@ -115,9 +115,9 @@ def _designs(spec: str, top: str | None, name: str | None) -> tuple[list[tuple[s
         if top is not None:
             raise UserError(f"--top is for Verilog files; {spec} is a spec: use --cell")
         loaded = specs.load(spec)
-        cells = list(catalogue.cells(loaded))
+        cells = list(catalogue.synthesised(loaded))
         if name is not None:
-            every = {c.name: c for cell in cells for c in cell.all_parts}
+            every = {c.name: c for cell in (*catalogue.cells(loaded), *cells) for c in cell.all_parts}
             cells = [every[choose(name, every, f"cell of {loaded.name}")]]
         return [(c.name, c.verilog()) for c in cells], 1e6 / loaded.clock_mhz
     if name is not None:

@@ -3,10 +3,10 @@
 A difference of two b-bit numbers has b + 1 bits; its magnitude has b, and is made without a carry chain of its own
 where the sum that follows takes the carry: |d| = (d ^ s) + s, s the sign of d.
 
-    chebyshev   greatest of the v pairs (d ^ s, s) in the order of words, whose sum is the greatest magnitude; found from
-                the highest bit down: a bit of the greatest is 1 if that of any candidate is, and candidates whose bit
-                is then 0 drop out. Per value and bit that is two small gates, half of a comparator and a multiplexer:
-                10 % of a dPE of v = 4, 8 bits in Nangate45
+    chebyshev   greatest of the v pairs (d ^ s, s) in the order of words, whose sum is the greatest magnitude; from the
+                highest bit down: a bit of it is 1 if that of any candidate is, and candidates whose bit is then 0 drop
+                out. Two small gates per value and bit, half of a comparator and a multiplexer: a dPE of v = 4, 8 bits
+                is 8 % smaller in Nangate45
     l1          sum of the v one's complements and of the v signs
     l2          sum of v squares, each folded: m² = sum_j m_j 4^j + sum_(i > j) m_i m_j 2^(i + j + 1), half as many bits
                 to add as in a product

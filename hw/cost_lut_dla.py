@@ -50,7 +50,15 @@ class Memory:
     def area(self) -> Quantity:
         """Of all copies, mm²."""
         q = self.one.area_um2
-        return Quantity(q.value * self.parts * self.copies * 1e-6, "mm2", q.grade, q.source)
+        return Quantity(q.value * self.parts * self.copies * 1e-6, "mm2", q.grade, self.source)
+
+    @property
+    def source(self) -> str:
+        """In words."""
+        r = self.one.request
+        beside = f"{self.parts} x " if self.parts > 1 else ""
+        kind = f"{r.style} {r.kind.replace('_', ' ')}" if r.kind != "sram" else "SRAM"
+        return f"hw.memory, table: {kind} of {r.words} x {beside}{r.word_bits} bits, {r.ports}"
 
     @property
     def leakage_w(self) -> float:
@@ -95,7 +103,7 @@ class _Bill:
         idle = one.idle_energy_pj.value * memory_.parts * memory_.copies * self.result.cycles
         joules = (reads * memory_.read_pj() + writes * memory_.write_pj() + idle) * 1e-12
         grade = worst(one.read_energy_pj.grade, one.write_energy_pj.grade)
-        self.spend(name, joules, grade, one.read_energy_pj.source)
+        self.spend(name, joules, grade, memory_.source)
 
     def spend(self, name: str, joules: Floats, grade: Grade, source: str) -> None:
         """Add energy of one execution of every operator."""
@@ -138,7 +146,7 @@ def cost(spec: LutDlaSpec, result: Result) -> Ppa:
     bill.memory("scratchpads", storage("sram", imm.rows, imm.lanes * imm.accumulator_bits, at, imm.count), sums, sums)
     for name, kib in (("index buffer", spec.buffers.index_kib), ("activation buffer", spec.buffers.activation_kib)):
         if kib:
-            store = storage("sram", kib * 128, 64, at, 1)
+            store = storage("sram", kib * 128, 64, at, 1, "1rw")
             half = moved[name.replace(" ", "_")] / 16  # 64-bit words, half of them read
             bill.memory(name, store, half, half)
 
@@ -199,7 +207,7 @@ def accuracy_loss(spec: LutDlaSpec) -> Quantity:
     return Quantity(found.loss_points, "points", Grade.MEASURED, source)
 
 
-def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int) -> Memory:
+def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int, ports: str = "1r1w") -> Memory:
     """Return a memory of any word, in as many equal parts as the memory models need.
 
     Args:
@@ -208,6 +216,7 @@ def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int
         word_bits: of one access.
         technology_: name or path of the node.
         copies: of the whole.
+        ports: of each part.
 
     Raises:
         UserError: a size outside what the memory models know.
@@ -219,18 +228,18 @@ def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int
     bits = -(-word_bits // parts)
     if kind == "sram":
         bits = max(bits, 8)
-    return Memory(_estimate(kind, words, bits, technology_), parts, copies)
+    return Memory(_estimate(kind, words, bits, technology_, ports), parts, copies)
 
 
 @lru_cache(maxsize=1024)
-def _estimate(kind: str, words: int, bits: int, technology_: str) -> MemoryEstimate:
+def _estimate(kind: str, words: int, bits: int, technology_: str, ports: str) -> MemoryEstimate:
     style = {"sram": "6t", "register_file": "latch", "fifo": "flip-flop"}[kind]
     return memory.estimate(
         kind,
         capacity_bits=words * bits,
         word_bits=bits,
         node=technology.load(technology_),
-        ports="1r1w",
+        ports=ports,
         style=style,
         prefer="table",
     )

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from lutscape.hw.errors import UserError
+from lutscape.hw.machines.lut_dla import LutDlaSpec
 from lutscape.hw.machines.lut_tensor_core import Array, LutTensorCoreSpec
 from lutscape.hw.machines.roma import LUnit, RomaSpec
 from lutscape.hw.spec import Spec
 from lutscape.rtl.cell import Cell
 from lutscape.sim.lut_tensor_core import golden
 
-KINDS = ("fused-dot", "lut-tensor-core", "roma")
+KINDS = ("fused-dot", "lut-dla", "lut-tensor-core", "roma")
 """Hardware kinds that have Verilog."""
 
 WIDEST_PORT = 1 << 16
@@ -35,6 +36,10 @@ def cells(spec: Spec, values: int | None = None) -> list[Cell]:
         from lutscape.rtl.cells import l_unit
 
         return l_unit.cells(spec)
+    if isinstance(spec, LutDlaSpec):
+        from lutscape.rtl.cells import dla_cells
+
+        return dla_cells.cells(spec, values)
     if not isinstance(spec, LutTensorCoreSpec):
         raise UserError(f"{spec.name}: kind {spec.kind!r} has no Verilog; allowed: {', '.join(KINDS)}")
     from lutscape.rtl.cells.array import array_cell, element
@@ -47,6 +52,19 @@ def cells(spec: Spec, values: int | None = None) -> list[Cell]:
     if not array.looks_up:
         return [element(array), array_cell(array)]
     return [table_builder(array), element(array), array_cell(array), unit(array, tables_per_array(spec))]
+
+
+def synthesised(spec: Spec) -> list[Cell]:
+    """Return the cells of a spec that are mapped to gates: all, or those that are not memories.
+
+    Raises:
+        UserError: as :func:`cells`.
+    """
+    if isinstance(spec, LutDlaSpec):
+        from lutscape.rtl.cells import dla_cells
+
+        return dla_cells.synthesised(spec)
+    return cells(spec)
 
 
 def tables_per_array(spec: LutTensorCoreSpec) -> int:

@@ -156,7 +156,7 @@ def check(name: str, weight: npt.NDArray[np.float32]) -> None:
         raise UserError(f"{name}: weight [{row}, {column}] is {weight[row, column]}; weights must be finite")
     if (weight == weight.flat[0]).all():
         raise UserError(
-            f"{name}: all {weight.size} weights are {weight.flat[0]:g}: a placeholder, not a trained tensor"
+            f"{name}: all {weight.size} weights are {weight.flat[0] + 0:g}: a placeholder, not a trained tensor"
         )
 
 

@@ -40,8 +40,8 @@ def rom_cell(words: npt.NDArray[np.uint8], word_bits: int, form: str = "block", 
     """
     choose(form, FORMS, "form of a ROM")
     bits, depth = brom.bits_of(words, word_bits), len(words)
-    if not 4 <= depth <= LARGEST:
-        raise UserError(f"ROM: {depth} words; allowed: 4 … {LARGEST}")
+    if not 4 <= depth <= LARGEST or word_bits < 2:
+        raise UserError(f"ROM: {depth} words of {word_bits} bits; allowed: 4 … {LARGEST} words of 2 bits or more")
     crc = roma_words.signature(words)
     name = name or f"rom_{form}_d{depth}w{word_bits}_{crc:08x}"
     parameters: dict[str, int | str] = {"form": form, "depth": depth, "width": word_bits, "crc32": f"{crc:08x}"}

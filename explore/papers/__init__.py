@@ -17,6 +17,7 @@ from lutscape.hw.errors import UserError, nearest
 PAPERS = {
     "lut-tensor-core": ("lutscape.explore.papers.lut_tensor_core", "LUT Tensor Core (ISCA 2025, arXiv 2408.06003v3)."),
     "mma-sim": ("lutscape.explore.papers.mma_sim", "Bit-accurate models of GPU matrix units (arXiv 2511.10909v2)."),
+    "roma": ("lutscape.explore.papers.roma", "ROMA (ASP-DAC 2026, arXiv 2503.12988) and peers: weights in ROM."),
 }
 """Name: module and one line."""
 

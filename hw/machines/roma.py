@@ -133,7 +133,7 @@ class Lora(Part):
     targets: str = sourced(
         "gate,up",
         Grade.DERIVED,
-        "the published SRAM table leaves 18.0 MiB at rank 16: gate and up of Llama-3-8B",
+        "the published SRAM table leaves 18.0 MiB at rank 16: gate and up of Llama-3-8B, or other sets",
     )
     """Layers with an adapter: ``all``, or some of q, k, v, o, gate, up, down, separated by commas."""
     bits: int = sourced(8, Grade.PUBLISHED, f"{DIGEST}: FP8", ge=4, le=32)

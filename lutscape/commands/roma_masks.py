@@ -59,10 +59,13 @@ def masks(
     bills.append(priced.bill(prices, dies, spec.programmable_masks))
     if as_json:
         rows = [{**dataclasses.asdict(b), "series": b.after(models)} for b in bills]
-        click.echo(
-            json.dumps({"model": shape.name, "node": node, "area_mm2": area, "dies": dies, "rows": rows}, indent=1)
-        )
+        click.echo(json.dumps({"model": shape.name, "node": node, "nodes": sizes, "rows": rows}, indent=1))
         return
+    print_table(
+        ["node", "all dies, mm²", "dies", "without die defect (Murphy)"],
+        [[z["node"], f"{z['area_mm2']:.4g}", z["dies"], f"{z['die_yield']:.1%}"] for z in sizes],
+        left=["node"],
+    )
     click.echo(
         f"\n{shape.name} on {spec.name} at {node}: {area:.4g} mm² in {dies} die{'s' if dies > 1 else ''}; full set "
         f"{prices.full:g} M$, {prices.masks} masks, {prices.each:.3g} M$ a programmable one "

@@ -5,7 +5,7 @@ emulated. Embedding and head stay as stored. All rows are compared with the stor
 standard errors are paired and over windows (:mod:`lutscape.models.perplexity`). Weighted adapters know the root mean
 square of each input on another text than the one they are judged by.
 
-Writes accuracy.json and accuracy.md next to itself.
+Writes accuracy.json and accuracy.md next to itself; rows that are there are not measured again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ HERE = Path(__file__).resolve().parent
 CALIBRATION_TOKENS = 2048
 
 # weights, bits of an aligned activation, KV, rank, adapter
-ROWS: list[tuple[str, int, str, int, str]] = [
+Row = tuple[str, int, str, int, str]
+ROWS: list[Row] = [
     ("uint4", 12, "fp32", 0, ""),
     ("uint4", 12, "fp8_e4m3", 0, ""),
     ("uint4", 10, "fp8_e4m3", 0, ""),
@@ -72,33 +73,28 @@ def mean(value: Mean | None) -> dict[str, float] | None:
     return None if value is None else {"value": value.value, "error": value.error}
 
 
-def measure(model: Model, windows: np.ndarray, rms: dict[str, np.ndarray]) -> list[dict[str, Any]]:
-    """Return all rows."""
-    stored: Any = Remembered(model)
-    own = perplexity.evaluate(stored, stored, windows).reference_perplexity
-    rows: list[dict[str, Any]] = [{"weights": "as stored", "perplexity": mean(own)}]
-    cache: Cache = {}
-    for weights, bits, kv, rank, kind in ROWS:
-        begin = time.perf_counter()
-        unit = LUnit(activation_bits=bits)
-        weighed = rms if kind == "weighted" else None
-        recipe = RomRecipe(unit, weights, rank, kv=kv, requantise=weights == "ternary", input_rms=weighed)
-        found = perplexity.evaluate(stored, rom_variant(model, recipe, cache=cache), windows)
-        row = {
-            "weights": weights,
-            "activation_bits": bits,
-            "kv": kv,
-            "rank": rank,
-            "adapter": kind,
-            "perplexity": mean(found.quantised_perplexity),
-            "delta_nll": mean(found.delta_nll),
-            "kl": mean(found.kl),
-            "top1": mean(found.top1),
-            "seconds": round(time.perf_counter() - begin, 1),
-        }
-        rows.append(row)
-        print(weights, bits, kv, rank, kind, row["kl"], row["seconds"], flush=True)
-    return rows
+def measure(
+    model: Model, stored: Any, windows: np.ndarray, rms: dict[str, np.ndarray], cache: Cache, row: Row
+) -> dict[str, Any]:
+    """Return one row."""
+    begin = time.perf_counter()
+    weights, bits, kv, rank, kind = row
+    unit = LUnit(activation_bits=bits)
+    weighed = rms if kind == "weighted" else None
+    recipe = RomRecipe(unit, weights, rank, kv=kv, requantise=weights == "ternary", input_rms=weighed)
+    found = perplexity.evaluate(stored, rom_variant(model, recipe, cache=cache), windows)
+    return {
+        "weights": weights,
+        "activation_bits": bits,
+        "kv": kv,
+        "rank": rank,
+        "adapter": kind,
+        "perplexity": mean(found.quantised_perplexity),
+        "delta_nll": mean(found.delta_nll),
+        "kl": mean(found.kl),
+        "top1": mean(found.top1),
+        "seconds": round(time.perf_counter() - begin, 1),
+    }
 
 
 def markdown(report: dict[str, Any]) -> str:
@@ -155,8 +151,7 @@ def main() -> None:
     windows = perplexity.windows(ids, options.context, options.tokens, model.shape)
     other = ids[-CALIBRATION_TOKENS:] if options.text is None else model.tokenizer.encode(default_text())
     rms = input_rms(model, perplexity.windows(other, options.context, CALIBRATION_TOKENS, model.shape))
-    rows = measure(model, windows, rms)
-    report = {
+    report: dict[str, Any] = {
         "model": model.shape.name,
         "source": model.source,
         "text": name,
@@ -165,10 +160,25 @@ def main() -> None:
         "windows": len(windows),
         "blocks": "windows" if len(windows) >= perplexity.BLOCKS else "tokens",
         "calibration_tokens": CALIBRATION_TOKENS,
-        "rows": rows,
         "versions": {"python": platform.python_version(), "numpy": np.__version__, "numba": numba.__version__},
     }
-    write(options.output, json.dumps(report, indent=2) + "\n")
+    known: dict[Row, dict[str, Any]] = {}
+    if options.output.is_file():
+        old = json.loads(options.output.read_text())
+        if {k: v for k, v in old.items() if k != "rows"} == report:
+            keys = ("weights", "activation_bits", "kv", "rank", "adapter")
+            known = {tuple(r[k] for k in keys): r for r in old["rows"][1:]}  # type: ignore[misc]
+    stored: Any = Remembered(model)
+    own = perplexity.evaluate(stored, stored, windows).reference_perplexity
+    rows: list[dict[str, Any]] = [{"weights": "as stored", "perplexity": mean(own)}]
+    cache: Cache = {}
+    for row in ROWS:
+        if row not in known:
+            known[row] = measure(model, stored, windows, rms, cache, row)
+            print(*row, known[row]["kl"], known[row]["seconds"], flush=True)
+        rows.append(known[row])
+        write(options.output, json.dumps(report | {"rows": rows}, indent=2) + "\n")
+    report["rows"] = rows
     write(options.output.with_suffix(".md"), markdown(report))
 
 

@@ -58,7 +58,7 @@ class Aligned:
 
     def values(self) -> Floats:
         """Return m · 2^E, (rows, G · group) float32."""
-        scaled = np.ldexp(self.mantissas, self.exponents.T[:, :, None])
+        scaled = self.mantissas * power_of_two(self.exponents.T[:, :, None])
         return np.ascontiguousarray(scaled.transpose(1, 0, 2)).reshape(self.exponents.shape[0], -1)
 
 
@@ -79,8 +79,13 @@ def align(unit: LUnit, x: Floats) -> Aligned:
     exponents = np.where(largest > 0, np.frexp(largest)[1] - 1, LEAST_EXPONENT)
     shared = np.maximum(exponents, LEAST_EXPONENT).astype(np.int32) - np.int32(unit.activation_bits - 2)
     top = np.float32(largest_activation(unit))
-    mantissas = np.clip(np.rint(np.ldexp(grouped, -shared[:, :, None])), -top, top)
-    return Aligned(mantissas.astype(np.float32), np.ascontiguousarray(shared.T))
+    mantissas = np.clip(np.rint(grouped * power_of_two(-shared[:, :, None])), -top, top)
+    return Aligned(mantissas, np.ascontiguousarray(shared.T))
+
+
+def power_of_two(exponents: npt.NDArray[np.int32]) -> Floats:
+    """Return 2^exponent in float32; products with it are exact as long as they are normal numbers."""
+    return np.ldexp(np.float32(1), exponents)
 
 
 def largest_activation(unit: LUnit) -> int:
@@ -184,7 +189,8 @@ def accumulate(weights: RomOperand, aligned: Aligned) -> Floats:
     y = np.zeros((aligned.mantissas.shape[1], outputs), np.float32)
     for g in range(count):
         product = scaled(dots(weights, aligned, g), weights.scales[g])
-        y += np.ldexp(product, aligned.exponents[:, g : g + 1])
+        product *= power_of_two(aligned.exponents[:, g : g + 1])
+        y += product
     return y
 
 

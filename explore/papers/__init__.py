@@ -15,6 +15,7 @@ from typing import Any
 from lutscape.hw.errors import UserError, nearest
 
 PAPERS = {
+    "lut-dla": ("lutscape.explore.papers.lut_dla", "LUT-DLA (HPCA 2025, arXiv 2501.10658)."),
     "lut-tensor-core": ("lutscape.explore.papers.lut_tensor_core", "LUT Tensor Core (ISCA 2025, arXiv 2408.06003v3)."),
     "mma-sim": ("lutscape.explore.papers.mma_sim", "Bit-accurate models of GPU matrix units (arXiv 2511.10909v2)."),
     "roma": ("lutscape.explore.papers.roma", "ROMA (ASP-DAC 2026, arXiv 2503.12988) and peers: weights in ROM."),

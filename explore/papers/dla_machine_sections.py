@@ -185,7 +185,8 @@ def comparison(data: dict[str, Any]) -> Section:
         area = cell(f"{r.area_mm2:g}") if r.area_mm2 else "–"
         power = cell(f"{r.milliwatts:g}") if r.milliwatts else "–"
         rows.append([
-            Cell(r.name, small=r.source), r.node.replace(" ", "\u00a0"), f"{r.mhz:g}", Cell(significant(r.gmac_s, 4), small=r.printed), area,
+            Cell(r.name, small=r.source), r.node.replace(" ", "\u00a0"), f"{r.mhz:g}",
+            Cell(significant(r.gmac_s, 4), small=r.printed), area,
             Cell(power.text if isinstance(power, Cell) else "–", power.grade if isinstance(power, Cell) else None,
                  r.source, small=r.counts),
             significant(r.gmac_s / r.area_mm2, 3) if r.area_mm2 else "–",

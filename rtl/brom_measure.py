@@ -13,8 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lutscape.hw.machines.roma import LUnit
 from lutscape.rtl import calibrate_operands, gatesim, liberty, measure, power, synth
+from lutscape.rtl.cells.l_unit import l_unit, slice_beats
 from lutscape.rtl.cells.rom_cell import rom_cell
+from lutscape.sim.roma import golden
 
 STREAMS = 64
 
@@ -85,3 +88,56 @@ def tile(words: npt.NDArray[np.uint8], word_bits: int, depth: int, columns: Sequ
     """Return the first ``depth`` words with some of their bits, packed."""
     bits = np.unpackbits(words[:depth], axis=1, count=word_bits, bitorder="little")
     return np.packbits(bits[:, list(columns)], axis=1, bitorder="little")
+
+
+def unit_row(
+    unit: LUnit, words: npt.NDArray[np.uint8], weight_bits: int, form: str, library: Library, streams: int = 16
+) -> dict[str, Any]:
+    """Return area and energy of an L-Unit with its ROM, flat and module by module.
+
+    Flat, synthesis merges ROM and arithmetic: the nearest that standard cells come to a cell fused with compute, whose
+    layout puts one over the other. Every stream is one slice of Gaussian activations, aligned, that meets all rows.
+
+    Raises:
+        UserError: as synthesis and power.
+    """
+    cell = l_unit(unit, words, weight_bits, form)
+    rows = int(cell.parameters["rows"])
+    x = np.random.default_rng(1).standard_normal((streams, unit.group)).astype(np.float32)
+    aligned = golden.align(unit, x).mantissas[0].astype(np.int64)
+    beats = [slice_beats(unit, [one], [np.arange(rows)]) for one in aligned]
+    found = measure.measure(
+        cell, beats, rows * unit.group, "Gaussian activations, stored weights", library=list(library.files),
+        period_ps=library.period_ps, blocks=True,
+    )  # fmt: skip
+    if found.wrong:
+        raise AssertionError(f"{cell.name}: {found.wrong} values of the mapped gates differ")
+    built, power_w = found.synthesis, found.report
+    blocks = built.blocks or {}
+    by_kind: dict[str, float] = {}
+    kinds = {part.name: part.kind for part in cell.all_parts}
+    for name, block in blocks.items():
+        kind = "rom" if kinds.get(name, "").startswith("rom") else "compute"
+        by_kind[kind] = by_kind.get(kind, 0.0) + block.instances * block.area_um2
+    row_s = int(cell.interval) * found.period_ps * 1e-12
+    return {
+        "form": form,
+        "rows": rows,
+        "words": len(words),
+        "group": unit.group,
+        "weight_bits": weight_bits,
+        "activation_bits": unit.activation_bits,
+        "library": library.name,
+        "node_nm": library.node_nm,
+        "area_um2": round(built.area_um2, 3),
+        "rom_area_um2": round(by_kind.get("rom", 0.0), 3),
+        "compute_area_um2": round(by_kind.get("compute", 0.0), 3),
+        "registers": built.registers,
+        "min_period_ps": round(built.min_period_ps, 1),
+        "energy_pj_per_row": round((power_w.internal_w + power_w.switching_w) * row_s * 1e12, 5),
+        "leakage_uw": round(power_w.leakage_w * 1e6, 5),
+        "values_checked": found.values,
+        "recipe": built.recipe,
+        "key": built.key,
+        "seconds": round(built.seconds, 1),
+    }

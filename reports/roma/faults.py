@@ -30,18 +30,13 @@ from lutscape.hw.machines.roma import LUnit
 from lutscape.models import perplexity
 from lutscape.models.executor import Model, load_model
 from lutscape.models.perplexity import Mean
-from lutscape.models.quantise import lora
 from lutscape.models.quantise.lora import Lora
-from lutscape.models.quantise.rom import RomWeight
 from lutscape.models.text import default_text, read_text, sha256
-from lutscape.sim.roma import faults
-from lutscape.sim.roma.faults import Damage
-from lutscape.sim.roma.golden import RomOperand
-from lutscape.sim.roma.linear import DENSE, Cache, RomRecipe, input_rms, quantised, rom_variant
+from lutscape.sim.roma.dies import WAYS, Die
+from lutscape.sim.roma.linear import Cache, RomRecipe, input_rms
 
 HERE = Path(__file__).resolve().parent
 RATES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-WAYS = ("none", "secded", "adapter", "patch")
 RANK = 16
 CALIBRATION_TOKENS = 2048
 
@@ -58,40 +53,6 @@ class Remembered:
         if key not in self.logits:
             self.logits[key] = self.model.forward(window, every_logit=True)
         return self.logits[key]
-
-
-class Die:
-    """A ROM with faults of one rate, and what reads it."""
-
-    def __init__(self, model: Model, recipe: RomRecipe, cache: Cache, rate: float, structure: str, seed: int) -> None:
-        self.model, self.recipe, self.cache = model, recipe, cache
-        self.rate, self.structure, self.seed = rate, structure, seed
-        self.damage = Damage()
-
-    def operand(self, ecc: bool) -> Any:
-        """Return what a factory asks for the words of a layer; damage adds up."""
-        self.damage = Damage()
-        names = sorted(self.model.linears)
-
-        def read(name: str, weight: RomWeight) -> RomOperand:
-            rng = np.random.default_rng([self.seed, names.index(name)])
-            unit = self.recipe.design()
-            found, damage = faults.damaged(unit, weight, self.rate, rng, self.structure, ecc)  # type: ignore[arg-type]
-            self.damage = self.damage + damage
-            return found
-
-        return read
-
-    def patch(self, rms: dict[str, np.ndarray]) -> dict[str, Lora]:
-        """Return adapters fitted to rounding and faults."""
-        read, found = self.operand(False), {}
-        for name, weight in self.model.matrices.items():
-            if name.rpartition(".")[2] in (*DENSE, "embed", "positions"):
-                continue
-            stored = quantised(self.recipe, name, weight, self.cache)
-            damaged = faults.matrix(read(name, stored), weight.shape[1])
-            found[name] = lora.from_residual(weight - damaged, RANK, rms[name])
-        return found
 
 
 def mean(value: Mean | None) -> dict[str, float] | None:
@@ -179,18 +140,17 @@ def main() -> None:
         if {k: v for k, v in old.items() if k != "rows"} == report:
             known = {(r["structure"], r["rate"], r["way"]): r for r in old["rows"]}
     cache: Cache = {}
-    recipe = RomRecipe(LUnit(), "uint4", 0)
+    recipe = RomRecipe(LUnit(), "uint4", RANK, input_rms=rms)
     stored = Remembered(model)
-    healthy = Remembered(rom_variant(model, recipe, cache=cache))
-    shipped = Die(model, recipe, cache, 0.0, "block", 0).patch(rms)
-    adapted = Remembered(rom_variant(model, recipe, cache=cache, loras=shipped))
+    whole = Die(model, recipe, 0.0, cache=cache)
+    shipped = whole.adapters(False)
+    healthy = {way: Remembered(whole.variant(way, shipped)) for way in ("none", "adapter")}
     rows = []
     for structure, rate, way in plan():
         if (structure, rate, way) not in known:
-            known[structure, rate, way] = measure(
-                Die(model, recipe, cache, rate, structure, options.seed), way, windows, rms, stored,
-                adapted if way in ("adapter", "patch") else healthy, shipped,
-            )  # fmt: skip
+            die = Die(model, recipe, rate, structure, options.seed, cache)  # type: ignore[arg-type]
+            without = healthy["adapter" if way in ("adapter", "patch") else "none"]
+            known[structure, rate, way] = measure(die, way, windows, stored, without, shipped)
             print(structure, rate, way, known[structure, rate, way]["kl"], flush=True)
         rows.append(known[structure, rate, way])
         write(options.output, json.dumps(report | {"rows": rows}, indent=2) + "\n")
@@ -198,19 +158,12 @@ def main() -> None:
 
 
 def measure(
-    die: Die,
-    way: str,
-    windows: np.ndarray,
-    rms: dict[str, np.ndarray],
-    stored: Any,
-    healthy: Remembered,
-    shipped: dict[str, Lora],
+    die: Die, way: str, windows: np.ndarray, stored: Any, healthy: Remembered, shipped: dict[str, Lora]
 ) -> dict[str, Any]:
     """Return one row."""
     begin = time.perf_counter()
-    loras = {"adapter": shipped, "patch": die.patch(rms) if way == "patch" else None}.get(way)
-    made = rom_variant(die.model, die.recipe, cache=die.cache, operand=die.operand(way == "secded"), loras=loras)
-    damage = die.damage
+    made = die.variant(way, shipped if way == "adapter" else None)
+    damage = die.total()
     if damage.left_bits or way == "patch":
         read: Any = Remembered(made)
     else:

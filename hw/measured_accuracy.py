@@ -1,12 +1,14 @@
 """Measured accuracy of converted networks: a table that a report wrote, read for one codebook. Nothing is interpolated.
 
-JSON, as ``reports/lut_dla/accuracy.py`` writes it::
+JSON, as ``reports/lut_dla/accuracy.py`` and ``quick_accuracy.py`` write it: a data set, and for every converted network
+(a *cell*) its plan, the runs of its seeds and their summary::
 
-    {"schema_version": 1,
-     "rows": [{"network": "cnn", "data": "fashion-mnist", "v": 9, "c": 16, "metric": "l2", "stage": "joint",
-               "input_bits": 8, "seeds": 5, "loss_points": 1.9, "loss_points_ci95": 0.3}, ...]}
+    {"data": "fashion-mnist", "seeds": [0, 1, 2],
+     "cells": {"mlp-v4-c16-l2": {"kind": "mlp", "plan": {"v": 4, "c": 16, "metric": "l2", "keep": [], ...},
+               "runs": [...], "summary": {"int8_loss": {"mean": 1.2, "half_width_95": 0.2}, "replace_loss": {...}, ...}}}}
 
-``loss_points``: mean over seeds of the unconverted network's accuracy less the converted one's, in percentage points.
+A loss is the network's accuracy as trained less that after a stage (``replace``, ``calibrate``, ``joint``, ``int8``: as
+the machine computes it), in percentage points, mean over seeds. Networks with kept layers are named so.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from typing import Any
 from lutscape.hw import yaml_file
 from lutscape.hw.errors import UserError, nearest
 
-COMMAND = "python reports/lut_dla/accuracy.py"
-SCHEMA_VERSION = 1
+COMMAND = "python reports/lut_dla/quick_accuracy.py (or accuracy.py)"
+LOSS = "_loss"
 
 
 @dataclass(frozen=True)
@@ -83,24 +85,33 @@ def load(name: str) -> tuple[Accuracy, ...]:
 def _read(path: Path) -> tuple[Accuracy, ...]:
     try:
         document: Any = json.loads(path.read_text(encoding="utf-8"))
-        version, rows = document["schema_version"], document["rows"]
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError) as error:
+        data, cells = str(document["data"]), document["cells"].items()
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not an accuracy table ({type(error).__name__}); write one with: {COMMAND}") from None
-    if version != SCHEMA_VERSION:
-        raise UserError(f"{path}: schema version {version}; this lutscape reads {SCHEMA_VERSION}: {COMMAND}")
     found = []
-    for index, row in enumerate(rows):
+    for name, cell in cells:
         try:
-            one = Accuracy(
-                str(row["network"]), str(row["data"]), int(row["v"]), int(row["c"]), str(row["metric"]),
-                str(row["stage"]), int(row["seeds"]), float(row["loss_points"]), float(row["loss_points_ci95"]),
-            )  # fmt: skip
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path}: rows[{index}]: {type(error).__name__}: {error}") from None
-        if not math.isfinite(one.loss_points):
-            raise UserError(f"{path}: rows[{index}]: loss_points = {one.loss_points}: must be a finite number")
-        found.append(one)
+            plan, summary = cell["plan"], cell["summary"]
+            kept = f" with {', '.join(plan['keep'])} kept" if plan["keep"] else ""
+            for key, loss in summary.items():
+                if key.endswith(LOSS):
+                    mean, ci95 = _finite(loss["mean"]), _finite(loss["half_width_95"])
+                    found.append(Accuracy(
+                        f"{cell['kind']}{kept}", data, int(plan["v"]), int(plan["c"]), str(plan["metric"]),
+                        key.removesuffix(LOSS), len(cell["runs"]), mean, ci95,
+                    ))  # fmt: skip
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(
+                f"{path}: cells.{name}: {type(error).__name__}: {error}; write it with: {COMMAND}"
+            ) from None
     return tuple(found)
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is not a finite number (an interval needs two seeds)")
+    return number
 
 
 def measured(name: str, network: str, stage: str, v: int, c: int, metric: str) -> Accuracy:

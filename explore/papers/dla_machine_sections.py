@@ -267,7 +267,7 @@ def search(data: dict[str, Any]) -> Section:
             f"{r['imm.count']} × {r['imm.lanes']}", f"{r['clock_mhz']:g} / {r['ccm.clock_mhz']:g}",
             f"{r['dram.bandwidth_gb_s']:g}", ours(quantity(r["latency_s"], "s")),
             ours(f"{significant(r['area_mm2'], 3)} mm²"), ours(quantity(r["energy_j"], "J")),
-            Cell(f"{r['accuracy_loss_points']:.2f}", Grade.MEASURED, "reports/lut_dla/accuracy.json"),
+            Cell(f"{r['accuracy_loss_points']:.2f}", Grade.MEASURED, "reports/lut_dla/quick_accuracy.json"),
         ]
         for r in shown
     ]  # fmt: skip
@@ -290,17 +290,24 @@ def accuracy(data: dict[str, Any]) -> Section:
     title = "Accuracy of converted networks"
     if found is None:
         return Section(title, [Text("Not measured yet: run reports/lut_dla/accuracy.py.", "warn")])
-    rows: Rows = [
-        [
-            Cell(str(r["network"]), small=str(r["data"])), f"{r['metric']}, v {r['v']}, c {r['c']}", str(r["stage"]),
-            Cell(f"{r['loss_points']:.2f}", Grade.MEASURED, f"mean of {r['seeds']} seeds",
-                 small=f"± {r['loss_points_ci95']:.2f}"), f"{r['seeds']}",
-        ]
-        for r in found["rows"]
-    ]  # fmt: skip
+    rows: Rows = []
+    for name, cell in found["cells"].items():
+        plan, summary = cell["plan"], cell["summary"]
+        cells: list[Cell | str] = [
+            Cell(name, small=f"{plan['calibrate_steps']} + {plan['joint_steps']} steps"), f"{len(cell['runs'])}",
+            _interval(summary["trained"], "%"),
+        ]  # fmt: skip
+        cells += [_interval(summary.get(f"{s}_loss"), "") for s in ("replace", "calibrate", "joint", "int8")]
+        rows.append(cells)
     return Section(title, [
-        Text("Percentage points lost by conversion, mean and 95 % interval over seeds, per stage. The abstract's "
-             "losses "
-             "are of other networks and data; none of them is a target."),
-        Table(["network", "codebook", "stage", "points lost", "seeds"], rows, (1, 2)),
+        Text("Points lost after each stage of LUTBoost, mean and half a 95 % interval over seeds; INT8 is the golden "
+             "model's, bit for bit. The abstract's losses are of other networks and data; none of them is a target."),
+        Table(["network", "seeds", "trained", "replaced", "calibrated", "joint", "INT8"], rows),
     ])  # fmt: skip
+
+
+def _interval(found: dict[str, float] | None, unit: str) -> Cell:
+    if found is None:
+        return Cell("–")
+    return Cell(f"{found['mean']:.2f} {unit}".strip(), Grade.MEASURED, "reports/lut_dla/accuracy.json",
+                small=f"± {found['half_width_95']:.2f}")  # fmt: skip

@@ -5,7 +5,7 @@ JSON, as ``reports/lut_dla/accuracy.py`` and ``quick_accuracy.py`` write it: a d
 
     {"data": "fashion-mnist", "seeds": [0, 1, 2],
      "cells": {"mlp-v4-c16-l2": {"kind": "mlp", "plan": {"v": 4, "c": 16, "metric": "l2", "keep": [], ...},
-               "runs": [...], "summary": {"int8_loss": {"mean": 1.2, "half_width_95": 0.2}, "replace_loss": {...}, ...}}}}
+               "runs": [...], "summary": {"int8_loss": {"mean": 1.2, "half_width_95": 0.2}, ...}}}}
 
 A loss is the network's accuracy as trained less that after a stage (``replace``, ``calibrate``, ``joint``, ``int8``: as
 the machine computes it), in percentage points, mean over seeds. Networks with kept layers are named so.

@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
         "mma",
         "Bit-exact matrix instructions: list, explain, run, check, probe, capture.",
     ),
+    "dla": ("lutscape.commands.dla", "dla", "LUT-DLA: convert networks into codebooks and tables; show them."),
     "rtl": ("lutscape.commands.rtl", "rtl", "Verilog of a design: generate, verify, synthesise, power, report."),
     "roma": ("lutscape.commands.roma", "roma", "Weights as read-only memory: ROMs, verification, faults, differences."),
     "gpu": ("lutscape.commands.gpu", "gpu", "Kernels measured on a GPU: show, build, check, measure, fit, report."),

@@ -226,6 +226,7 @@ def integer_layer(
     *,
     input_bits: int = 8,
     table_bits: int = 8,
+    tables: Single | None = None,
 ) -> VectorLayer:
     """Return a layer in the machine's integers.
 
@@ -236,6 +237,7 @@ def integer_layer(
         largest: greatest magnitude of sampled activations; with that of the centroids it sets the input scale.
         input_bits: of activations and centroids, 2 to 16.
         table_bits: of table entries, 2 to 16.
+        tables: (Nc, c, N) instead of the exact products.
 
     Raises:
         UserError: bits out of range, or weights that do not fit the codebooks.
@@ -249,8 +251,8 @@ def integer_layer(
     reach = max(float(np.abs(books.centroids).max()), largest)
     scale = np.float32(reach / top) if reach > 0 else np.float32(1)
     centroids = np.clip(np.rint(books.centroids / scale), -top, top).astype(np.int16)
-    tables, table_scale = quantise_tables(products(books, weight), table_bits)
+    codes, table_scale = quantise_tables(products(books, weight) if tables is None else tables, table_bits)
     own = None if bias is None else bias.astype(np.float32)
     return VectorLayer(
-        centroids, tables, float(scale), float(table_scale), own, books.metric, input_bits, table_bits, books.columns
+        centroids, codes, float(scale), float(table_scale), own, books.metric, input_bits, table_bits, books.columns
     )

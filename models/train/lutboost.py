@@ -58,10 +58,10 @@ class Plan:
     calibrate_steps: int = 469
     joint_steps: int = 1876
     calibrate_rate: float = 1e-3
-    joint_centroid_rate: float = 1e-3
-    joint_weight_rate: float = 1e-3
+    joint_centroid_rate: float = 3e-3
+    joint_weight_rate: float = 2e-3
     temperature_rate: float = 1e-1
-    reconstruct_rate: float = 0.1
+    reconstruct_rate: float = 0.01
     task_gradient: bool = True
 
     def as_dict(self) -> dict[str, object]:

@@ -33,13 +33,12 @@ def cells() -> dict[str, tuple[str, Any]]:
     from lutscape.models.train.lutboost import Plan
 
     cnn = {"v": 9, "calibrate_steps": 100, "joint_steps": 1200, "calibrate_rate": 3e-3}
-    rates = {"joint_centroid_rate": 3e-3, "joint_weight_rate": 2e-3, "reconstruct_rate": 0.01}
     return {
         "mlp-v4-c16-l2": ("mlp", Plan()),
         "mlp-v4-c16-l1": ("mlp", Plan(metric="l1")),
         "mlp-v4-c16-chebyshev": ("mlp", Plan(metric="chebyshev", calibrate_steps=938, calibrate_rate=3e-3)),
-        "cnn-v9-c16-l2": ("cnn", Plan(**cnn, **rates)),
-        "cnn-v9-c16-l2-conv1-kept": ("cnn", Plan(keep=("conv1",), **cnn, **rates)),
+        "cnn-v9-c16-l2": ("cnn", Plan(**cnn)),
+        "cnn-v9-c16-l2-conv1-kept": ("cnn", Plan(keep=("conv1",), **cnn)),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +32,14 @@ class Wave:
     values: tuple[int | None, ...]
 
 
-def record(cell: Cell, stimulus: Beats, cycles: int) -> list[Wave]:
+def record(cell: Cell, stimulus: Beats, cycles: int, inside: Sequence[str] = ()) -> list[Wave]:
     """Drive a cell with beats at full rate and return the waveforms of its ports, reset included.
 
     Args:
         cell: a clocked cell.
         stimulus: beats of every input channel.
         cycles: clock cycles to record, from the start of the two cycles of reset.
+        inside: nets and registers inside the cell to record, too, by paths; their waves have the last name.
 
     Raises:
         UserError: Icarus Verilog is not installed, or the cell has no clock.
@@ -49,7 +50,7 @@ def record(cell: Cell, stimulus: Beats, cycles: int) -> list[Wave]:
     with tempfile.TemporaryDirectory(prefix="lutscape-waves-") as name:
         folder = Path(name)
         (folder / "cell.v").write_text(cell.verilog())
-        (folder / "bench.v").write_text(_bench(cell, stimulus, cycles))
+        (folder / "bench.v").write_text(_bench(cell, stimulus, cycles, inside))
         binary, dump = folder / "bench.vvp", folder / "waves.vcd"
         try:
             for command in (
@@ -64,7 +65,7 @@ def record(cell: Cell, stimulus: Beats, cycles: int) -> list[Wave]:
         return _sampled(dump.read_text(), cycles)
 
 
-def _bench(cell: Cell, stimulus: Beats, cycles: int) -> str:
+def _bench(cell: Cell, stimulus: Beats, cycles: int, inside: Sequence[str] = ()) -> str:
     """Return a Verilog bench that plays the beats and dumps the ports."""
     lines = ["`timescale 1ns/1ns", "module bench;", "  reg clk = 1; reg rst = 1;"]
     pins, ports, body = [".clk(clk)", ".rst(rst)"], ["clk", "rst"], []
@@ -94,6 +95,7 @@ def _bench(cell: Cell, stimulus: Beats, cycles: int) -> str:
             lines.append(f"  wire [{field.bits - 1}:0] {signal} = {signal}_beats[{channel.name}_at];")
     lines.append(f"  {cell.name} dut (" + ", ".join(pins) + ");")
     lines += [f"  always #{HALF} clk = ~clk;", "  always @(posedge clk) begin", *body, "  end"]
+    ports += [f"dut.{path}" for path in inside]
     lines += ["  initial begin", '    $dumpfile("waves.vcd");', f"    $dumpvars(0, {', '.join(ports)});"]
     lines += [f"    #{4 * HALF + 1} rst = 0;", f"    #{2 * HALF * cycles} $finish;", "  end", "endmodule"]
     return "\n".join(lines) + "\n"

@@ -72,8 +72,8 @@ def draw(design: Module, rng: np.random.Generator, count: int) -> Beats:
     found = corner_tiles(design, rng)
     total = sum(len(t.indices) for t in found)
     while total < count:
-        longest = min(design.rows, int(rng.choice([2, design.c, LONG])))
-        found.append(tile(design, rng, int(rng.integers(1, longest + 1)), int(rng.integers(1, 5))))
+        longest = min(design.rows, int(rng.choice([1, 2, design.c, LONG])))
+        found.append(tile(design, rng, int(rng.integers(1, longest + 1)), int(rng.integers(1, 7))))
         total += len(found[-1].indices)
     return joined([t.beats(design) for t in found])
 

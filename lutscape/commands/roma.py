@@ -12,6 +12,8 @@ from lutscape.hw.errors import UserError, nearest
 VERBS: dict[str, tuple[str, str, str]] = {
     "rom": ("lutscape.commands.roma_rom", "rom", "Write the ROMs of a model's layers as Verilog, with a manifest."),
     "verify": ("lutscape.commands.roma_rom", "verify", "Read ROMs back in a simulator, word for word."),
+    "diff": ("lutscape.commands.roma_diff", "diff", "What a new checkpoint changes: vias, signatures, masks."),
+    "faults": ("lutscape.commands.roma_faults", "faults", "A model in a ROM with open connections: KL, ECC, patch."),
     "budget": ("lutscape.commands.roma_budget", "budget", "SRAM between adapter rank and context."),
     "split": ("lutscape.commands.roma_split", "split", "Which tensors stay changeable in SRAM, exactly."),
     "masks": ("lutscape.commands.roma_masks", "masks", "Masks and re-spins by the layers that hold weights."),

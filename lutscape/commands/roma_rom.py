@@ -14,14 +14,14 @@ from lutscape.commands.console import print_table
 from lutscape.hw.errors import UserError
 
 if TYPE_CHECKING:
-    from lutscape.hw.machines.roma import LUnit
+    from lutscape.hw.machines.roma import RomaSpec
 
 
-def l_unit_of(hardware: str) -> LUnit:
-    """Return the L-Unit of a packaged name or YAML.
+def machine(hardware: str) -> RomaSpec:
+    """Return a machine with L-Units by packaged name or YAML.
 
     Raises:
-        UserError: a machine without L-Units.
+        UserError: a machine without.
     """
     from lutscape.hw import spec as specs
     from lutscape.hw.machines.roma import RomaSpec
@@ -29,7 +29,7 @@ def l_unit_of(hardware: str) -> LUnit:
     found = specs.load(hardware)
     if not isinstance(found, RomaSpec):
         raise UserError(f"--hardware {hardware}: kind {found.kind!r} has no L-Units; allowed: kind roma")
-    return found.l_unit
+    return found
 
 
 @click.command()
@@ -64,7 +64,7 @@ def rom(
     if output.suffix not in (".v", ".sv"):
         raise UserError(f"--output {output}: a Verilog file ends with .v or .sv")
     start = time.perf_counter()
-    recipe = brom_layer.Recipe(l_unit_of(hardware), weights, tuple(sorted(set(layers))) or None, requantise)
+    recipe = brom_layer.Recipe(machine(hardware).l_unit, weights, tuple(sorted(set(layers))) or None, requantise)
     checkpoint = open_checkpoint(model)
     made = brom_layer.build(checkpoint, recipe)
     prefix = output.stem.replace("-", "_")

@@ -93,8 +93,8 @@ def markdown(report: dict[str, Any]) -> str:
         f"Area is another matter. Bit cells of {ROM_CELL_UM2} µm² (published) at the plain macro's {ROM_MACRO} Mb/mm² "
         f"(derived from published unit areas) fill {bounds['cells']:.1%} of the macro. Cells of a quarter the size "
         f"alone would save {bounds['quarter_cells']:.1%}; for 40 % another {bounds['periphery_needed']:.1%} of the "
-        "rest (decoders, word-line drivers, sense amplifiers) must go as well. Four times fewer word lines are a reason "
-        "to expect that; none of the sources says how much.",
+        "rest (decoders, word-line drivers, sense amplifiers) must go as well. Four times fewer word lines let one "
+        "expect that; none of the sources says how much.",
         "",
         "## The same words as standard cells (synthesised)",
         "",

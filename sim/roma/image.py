@@ -63,9 +63,7 @@ class Image:
     @property
     def depth(self) -> int:
         """Words of one ROM, the last one excepted."""
-        count = -(-len(self.words) // self.unit.rom_words)
-        step = ALIGNMENT * max((t.layout.planes for t in self.tensors), default=1)
-        return min(-(-len(self.words) // count // step) * step, self.unit.rom_words)
+        return rom_depth(self.unit, len(self.words), max((t.layout.planes for t in self.tensors), default=1))
 
     def roms(self) -> list[Words]:
         """Return the words of each ROM."""
@@ -79,6 +77,16 @@ class Image:
                 group, row = divmod(rest, tensor.layout.rows)
                 return tensor, row, group, plane
         raise IndexError(word)
+
+
+def rom_depth(unit: LUnit, words: int, planes: int) -> int:
+    """Return words of one ROM of an image, the last one excepted: as few ROMs as fit, as equal as whole blocks allow.
+
+    >>> rom_depth(LUnit(), 59904, 2), rom_depth(LUnit(), 3400, 2), rom_depth(LUnit(), 7, 1)
+    (3328, 1704, 8)
+    """
+    count, step = -(-words // unit.rom_words), ALIGNMENT * planes
+    return min(-(-words // count // step) * step, unit.rom_words)
 
 
 def image(unit: LUnit, tensors: Mapping[str, RomWeight]) -> Image:

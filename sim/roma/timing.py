@@ -24,7 +24,7 @@ Four figures are named apart: time of one token at batch 1 (``time_per_token_s``
 many sequences of the trace's length as the SRAM holds, interleaved step by step, so that a token costs what a token of
 prefill costs; with ``placement: layers`` every block works on a sequence of its own.
 
-``placement: layers`` gives every block 1 / blocks of the L-Units and H-Units. The output projection and the embedding
+``placement: layers`` gives every block 1 / blocks of all units. The output projection and the embedding
 take no time with ``head: host``. The router of a mixture of experts is FP16 and runs on the H-Units.
 """
 
@@ -104,7 +104,7 @@ def timing(spec: RomaSpec, trace: Trace) -> Result:
         "context_tokens": (float(split.tokens), FITS),
         "lora_rank": (float(spec.lora.rank), Source(grade=Grade.DERIVED, source="of the spec")),
     }
-    if header.decode_tokens:
+    if header.decode_tokens and (ops.frame["phase"] == "decode").any():
         rate = aggregate(spec, trace, split, longest, cycles, work)
         figures["aggregate_tokens_per_s"] = (rate, spec.timing_source())
     return Result(
@@ -177,7 +177,7 @@ def measure(spec: RomaSpec, trace: Trace, ops: Operators, held: float) -> Work:
 
 
 def busy(spec: RomaSpec, work: Work, prefill: Bools, blocks: int) -> dict[str, Floats]:
-    """Return (R,) cycles of each resource alone; ``blocks`` share the H-Units."""
+    """Return (R,) cycles of each resource alone; ``blocks`` share H-Units and Vector Units."""
     unit, h_units = spec.h_unit, spec.h_units / blocks
     beta = np.where(prefill, unit.prefill_kv_bytes_per_cycle, unit.kv_bytes_per_cycle) * h_units
     dram = np.zeros(len(work.kv))
@@ -188,7 +188,7 @@ def busy(spec: RomaSpec, work: Work, prefill: Bools, blocks: int) -> dict[str, F
         "adapter": work.adapter / beta,
         "kv": (work.kv - work.kv_dram) / beta,
         "macs": work.macs / (h_units * unit.macs_per_cycle),
-        "vector": work.vector / (spec.chips * spec.v_unit.count * spec.v_unit.lanes),
+        "vector": work.vector / (spec.chips * spec.v_unit.count * spec.v_unit.lanes / blocks),
         "dram": dram,
     }
 

@@ -174,7 +174,7 @@ def synthesise(
     if not names:
         raise UserError("no Liberty file given; give a path, or nangate45 after: lutscape rtl liberty get nangate45")
     paths = tuple(liberty.find(name) for name in names)
-    cell, load = _drive(names, paths, driving_cell, load_ff)
+    cell, load = drive(names, paths, driving_cell, load_ff)
     avoid = tuple(dont_use)
     _check(top, period_ps, load, cell, avoid)
     job = _Job(
@@ -199,6 +199,11 @@ def synthesise(
             break
     assert best is not None
     return best
+
+
+def unpacked(paths: Sequence[Path]) -> list[Path]:
+    """Return Liberty files as yosys reads them: plain text."""
+    return [synth_cache.unpacked(path)[1] for path in paths]
 
 
 def check_library(library: liberty.Library) -> None:
@@ -328,7 +333,7 @@ def _run(job: _Job, recipe: Recipe, files: Sequence[Path], limits: str) -> dict[
     }
 
 
-def _drive(
+def drive(
     names: Sequence[str | Path], paths: tuple[Path, ...], driving_cell: str | None, load_ff: float | None
 ) -> tuple[str, float]:
     """Return driving cell and load, the defaults of the library where they are not given."""

@@ -52,16 +52,25 @@ def library_names(count: int) -> list[str]:
 
 
 def run(
-    verilog: str, top: str, libraries: Sequence[Path], commands: Sequence[str], constraints: str, timeout_s: float
+    verilog: str,
+    top: str,
+    libraries: Sequence[Path],
+    commands: Sequence[str],
+    constraints: str,
+    timeout_s: float,
+    more: Mapping[str, str] | None = None,
 ) -> Mapped:
     """Run yosys on one design; the commands know the libraries as ``library0.lib``, ``library1.lib`` ...
+
+    ``more``: further files that the commands name, with their text.
 
     Raises:
         UserError: bad Verilog, a library without a needed cell, a crash, or no end within ``timeout_s``.
     """
     with tempfile.TemporaryDirectory(prefix="lutscape-synth-") as name:
         folder = Path(name)
-        for file, text in ((SOURCE, verilog), ("commands", "\n".join(commands) + "\n"), ("constraints", constraints)):
+        given = {SOURCE: verilog, "commands": "\n".join(commands) + "\n", "constraints": constraints}
+        for file, text in (given | dict(more or {})).items():
             (folder / file).write_text(text)
         for file, path in zip(library_names(len(libraries)), libraries, strict=True):
             (folder / file).symlink_to(path.resolve())

@@ -111,15 +111,16 @@ def as_dict(choice: Choice) -> dict[str, Any]:
 
 def unit_numbers(data: dict[str, Any]) -> dict[str, Any]:
     """Return the headline of a PPA report."""
-    unit = data["unit"]
     keys = ("library", "area_um2", "min_period_ps", "total_w", "energy_per_mac_fj", "macs_per_cycle")
     proofs = data["verification"]
-    return {
+    found = {
         "verified": all(v["passed"] for v in proofs),
         "cells": len(data["cells"]),
         "beats": sum(sum(v["beats"].values()) for v in proofs),
-        **{k: unit[k] for k in keys if k in unit},
     }
+    if "unit" in data:
+        return found | {k: data["unit"][k] for k in keys if k in data["unit"]}
+    return found | {"mapped": {r["cell"]: {k: r[k] for k in keys if k in r} for r in data["synthesis"]}}
 
 
 def readme(choice: Choice, data: dict[str, Any], arguments: list[str]) -> str:
@@ -198,13 +199,18 @@ def _rtl(unit: dict[str, Any] | None) -> list[str]:
     proof = (
         "equal their golden models in every bit and cycle" if unit["verified"] else "DIFFER from their golden models"
     )
-    return [
-        "## Its Verilog",
-        "",
-        f"`rtl/` holds one unit: {unit['cells']} cells, which {proof} over {unit['beats']} beats. Mapped to "
-        f"{unit['library']} it takes {text.significant(unit['area_um2'])} µm², reaches "
-        f"{text.quantity(unit['min_period_ps'] * 1e-12, 's')} and spends "
-        f"{text.quantity(unit['energy_per_mac_fj'] * 1e-15, 'J')} a multiply-accumulate on a language model's "
-        "operands: [PPA report](rtl/index.html).",
-        "",
-    ]
+    start = f"`rtl/` holds one unit: {unit['cells']} cells, which {proof} over {unit['beats']} beats."
+    if "mapped" in unit:
+        parts = [
+            f"{name}: {text.significant(m['area_um2'])} µm², {text.quantity(m['min_period_ps'] * 1e-12, 's')}"
+            for name, m in unit["mapped"].items()
+        ]
+        mapped = f"Mapped, cell by cell: {'; '.join(parts)}."
+    else:
+        mapped = (
+            f"Mapped to {unit['library']} it takes {text.significant(unit['area_um2'])} µm², reaches "
+            f"{text.quantity(unit['min_period_ps'] * 1e-12, 's')} and spends "
+            f"{text.quantity(unit['energy_per_mac_fj'] * 1e-15, 'J')} a multiply-accumulate on a language model's "
+            "operands."
+        )
+    return ["## Its Verilog", "", f"{start} {mapped} [PPA report](rtl/index.html).", ""]

@@ -101,8 +101,8 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
         "versions": _versions(unit, proofs[-1]),
         "spec": json.loads(spec.model_dump_json()),
         "digest": spec.digest(),
-        "cell": _description(top),
-        "cells": [_description(c) for c in found],
+        "cell": described(top),
+        "cells": [described(c) for c in found],
         "verification": [p.as_dict() for p in proofs],
         "weight_bits": work.weight_bits,
         "unit": _measured(unit, library),
@@ -112,7 +112,7 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
         "wave": [[w.name, w.width, list(w.values)] for w in _wave(top, work)],
         "signed": {c.signal(f.name): f.width for c in top.channels for f in c.fields if f.signed},
         "diagram": draw(lambda ax: rtl_figures.block_diagram(ax, top), 8.6, 3.2),
-        "command": _command(spec, options),
+        "command": report_command(spec, options),
     }
     curves = [top]
     if isinstance(spec, LutTensorCoreSpec):
@@ -172,13 +172,18 @@ def _macs(array: Array) -> float:
     return float(array.m * array.n * measure.DEPTH)
 
 
-def _versions(unit: measure.Measurement, proof: verify.Verification) -> dict[str, str]:
+def tool_versions() -> dict[str, str]:
+    """Return the versions of this package and what it computes with."""
     found = store.versions()
-    kept = {k: found[k] for k in found if k in ("lutscape", "python", "numpy", "numba")}
-    return {**kept, **dict(unit.synthesis.versions), "simulator": proof.simulator}
+    return {k: found[k] for k in found if k in ("lutscape", "python", "numpy", "numba")}
 
 
-def _description(cell: cells.Cell) -> dict[str, Any]:
+def _versions(unit: measure.Measurement, proof: verify.Verification) -> dict[str, str]:
+    return {**tool_versions(), **dict(unit.synthesis.versions), "simulator": proof.simulator}
+
+
+def described(cell: cells.Cell) -> dict[str, Any]:
+    """Return a cell's interface as plain data."""
     return {
         "name": cell.name,
         "kind": cell.kind,
@@ -256,7 +261,8 @@ def _wave(top: cells.Cell, work: _Work) -> list[waves.Wave]:
     return waves.record(top, first, 14)
 
 
-def _command(spec: Spec, options: Options) -> str:
+def report_command(spec: Spec, options: Options) -> str:
+    """Return the command that writes a report again."""
     libraries = "" if options.libraries == ("nangate45",) else " --liberty " + " ".join(options.libraries)
     bits = f" --weight-bits {options.weight_bits}" if options.weight_bits else ""
     return f"lutscape rtl report {options.hardware or spec.name}{libraries}{bits} -o DIR"

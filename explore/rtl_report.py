@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lutscape.explore import rtl_figures
+from lutscape.explore import rtl_cells_report, rtl_figures
 from lutscape.explore.papers.frame import (
     AGREES,
     DIFFERS,
@@ -26,6 +26,8 @@ from lutscape.explore.papers.frame import (
 from lutscape.explore.rtl_measured import CURVE_ELEMENTS, Options, Say, measured
 from lutscape.explore.text import plain, quantity, ratio, significant
 from lutscape.hw.errors import UserError
+from lutscape.hw.machines.fused_dot import FusedDotSpec
+from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
 from lutscape.hw.provenance import Grade
 from lutscape.hw.spec import Spec
 from lutscape.rtl import waves
@@ -40,11 +42,17 @@ def write(spec: Spec, directory: Path, options: Options, say: Say) -> Path:
     Raises:
         UserError: as verification and synthesis, or a file that cannot be written.
     """
-    data, files = measured(spec, options, say)
+    whole = isinstance(spec, FusedDotSpec) or (isinstance(spec, LutTensorCoreSpec) and spec.array.integer)
+    if whole:
+        data, files = measured(spec, options, say)
+        html = render(page(data))
+    else:
+        data, files = rtl_cells_report.measured(spec, options, say)
+        html = render(rtl_cells_report.page(data))
     try:
         directory.mkdir(parents=True, exist_ok=True)
         for name, text in {
-            "report.json": json.dumps(data, indent=1) + "\n", "index.html": render(page(data)), **files,
+            "report.json": json.dumps(data, indent=1) + "\n", "index.html": html, **files,
         }.items():  # fmt: skip
             temporary = directory / f".{name}.tmp"
             temporary.write_text(text, encoding="utf-8")

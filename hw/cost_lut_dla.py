@@ -211,7 +211,7 @@ def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int
     """Return a memory of any word, in as many equal parts as the memory models need.
 
     Args:
-        kind: ``sram`` (register file below 64 words), ``register_file`` (of latches) or ``fifo``.
+        kind: ``sram`` (latches below 64 words), ``latch``, ``flip-flop`` (with an enable) or ``fifo``.
         words: of one copy.
         word_bits: of one access.
         technology_: name or path of the node.
@@ -222,7 +222,7 @@ def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int
         UserError: a size outside what the memory models know.
     """
     if kind == "sram" and words < FEWEST_SRAM_WORDS:
-        kind = "register_file"
+        kind = "latch"
     widest = WIDEST_SRAM_BITS if kind == "sram" else WIDEST_REGISTERS_BITS
     parts = -(-word_bits // widest)
     bits = -(-word_bits // parts)
@@ -231,11 +231,20 @@ def storage(kind: str, words: int, word_bits: int, technology_: str, copies: int
     return Memory(_estimate(kind, words, bits, technology_, ports), parts, copies)
 
 
+STYLES = {
+    # kind: kind and style of hw.memory
+    "sram": ("sram", "6t"),
+    "latch": ("register_file", "latch"),
+    "flip-flop": ("register_file", "enable-flip-flop"),
+    "fifo": ("fifo", "flip-flop"),
+}
+
+
 @lru_cache(maxsize=1024)
 def _estimate(kind: str, words: int, bits: int, technology_: str, ports: str) -> MemoryEstimate:
-    style = {"sram": "6t", "register_file": "latch", "fifo": "flip-flop"}[kind]
+    of, style = STYLES[kind]
     return memory.estimate(
-        kind,
+        of,
         capacity_bits=words * bits,
         word_bits=bits,
         node=technology.load(technology_),

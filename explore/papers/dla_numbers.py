@@ -146,6 +146,36 @@ def fits() -> list[Numbers]:
     return rows
 
 
+def checks(library: Numbers) -> list[Numbers]:
+    """Return the machine model's area and energy beside whole synthesised units, Nangate45.
+
+    Args:
+        library: of ``units.json``.
+    """
+    node, rows = technology.load("45nm"), []
+    node = node.model_copy(update={"supply_v": 1.1})  # the library's
+    for row in library["rows"]:
+        if row["kind"] != "dla_ccm":
+            continue
+        book = Codebook(v=row["v"], c=row["c"], metric=row["metric"], input_bits=row["input_bits"])
+        element, store = dla.dpe_price(book, node), dla.codebook_price(book, node)
+        rows.append({
+            "what": f"CCM, {row['metric']}, v {row['v']}, INT{row['input_bits']}, c {row['c']}",
+            "area_um2": row["area_um2"], "ours_um2": book.c * element.area_um2 + 2 * store.area_um2,
+            "energy_pj": row["energy"]["gaussian"]["pj_per_cycle"], "ours_pj": book.c * element.energy_pj,
+        })  # fmt: skip
+    lane = library["summary"]["imm_lane"]
+    if lane:
+        bank = cells.register_file_area("nangate45", "enable-flip-flop", 16, 8, 1, 1)
+        price = dla.lane_price(8, 32, node)
+        rows.append({
+            "what": "one lane of the IMM with two banks of flip-flops, c 16, INT8, sums of 32 bits",
+            "area_um2": lane["area_um2"], "ours_um2": 2 * bank + price.area_um2,
+            "energy_pj": lane["pj_per_cycle"], "ours_pj": None,
+        })  # fmt: skip
+    return rows
+
+
 def halut() -> Numbers:
     """Return our area of a decoder with the public one's parameters, part by part, Nangate45."""
     public, node = published.HALUT, technology.load("45nm")

@@ -8,6 +8,7 @@ checked for consistency, and no result here is held to them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 PAPER = "LUT-DLA, HPCA 2025, arXiv 2501.10658"
 ABSTRACT = {
@@ -38,6 +39,7 @@ class Row:
         printed: the rate as it is printed, with its convention.
         evidence: ``read`` in the source, or ``recalled``.
         source: citation.
+        recalled: fields that are recalled though the others were read.
     """
 
     name: str
@@ -51,6 +53,11 @@ class Row:
     printed: str
     evidence: str
     source: str
+    recalled: tuple[str, ...] = ()
+
+    def is_recalled(self, name: str) -> bool:
+        """Return whether a field is recalled."""
+        return self.evidence == RECALLED or name in self.recalled
 
 
 def _nvdla(macs: int, area: float, mw: float, fps: float, memory: str = "") -> Row:
@@ -76,7 +83,7 @@ BASELINES = (
     Row("EVA", "28 nm", 500, 498.49 / 2 / 0.5, 498.49 / 2, 1.414, 3117, "accelerator, 528 KB",
         "498.49 GOPs (taken as two per MAC), one token", READ, "EVA, arXiv 2605.24144, Table VIII"),
     Row("RRAM-DNN", "22 nm", 120, 123 / 2 / 0.12, 123 / 2, 10.8, 127.9, "macro with RRAM",
-        "123 GOPS (taken as two per MAC)", READ, "the work's abstract; 120 MHz and area: recalled"),
+        "123 GOPS (taken as two per MAC)", READ, "the work's abstract", ("mhz", "area_mm2")),
     Row("Gemmini, 16 x 16", "16 nm", 500, 256, 128.0, 1.21, 312.41, "not stated",
         "256 GOPS: 256 MACs at 500 MHz are 128 GMAC/s", RECALLED, "comparison table of LUT-DLA"),
 )  # fmt: skip
@@ -122,7 +129,7 @@ RECALLED_RATIOS = (
 )
 """What, ratio of two recalled efficiencies, end of the abstract's range, which range."""
 
-HALUT = {
+HALUT: dict[str, Any] = {
     "name": "halut_decoder", "codebooks": 32, "entries": 16, "bits": 4096, "area_um2": 24_667.5, "milliwatts": 2.64,
     "period_ns": 6.0, "volts": 1.1,
     "source": "joennlae/halutmatmul, openroad-reports: Nangate45, 1.1 V, 6 ns, INT8 entries, 32-bit sums, latch memory",

@@ -41,6 +41,7 @@ def measure(root: Path) -> dict[str, Any]:
         "units": units,
         "interpolated": numbers.units(),
         "fits": numbers.fits(),
+        "checks": numbers.checks(units["libraries"]["nangate45"]),
         "halut": numbers.halut(),
         "designs": numbers.designs(),
         "metrics": numbers.metrics_at_size(),

@@ -104,8 +104,9 @@ class Imm(Part):
     """Rows of Tn partial sums in the scratchpad of one module; longer matrices are cut into blocks of rows."""
     fill_entries: int = Field(ge=1, le=4096)
     """Table entries written into a module's shadow bank per cycle; divides the lanes."""
-    table_style: Literal["register_file", "sram"] = "register_file"
-    """What the two table banks are made of."""
+    table_style: Literal["latch", "flip-flop", "sram"] = "latch"
+    """What the two table banks are made of: latches with a clock gate per word; flip-flops with an enable, as the banks
+    of the generated module; an SRAM macro (64 words or more)."""
 
     @model_validator(mode="after")
     def _divides(self) -> Imm:

@@ -17,7 +17,7 @@ from typing import Any
 from accuracy import interval, own_environment  # this folder
 
 HERE = Path(__file__).resolve().parent
-V, C, METRICS = (2, 4, 8), (8, 16, 32), ("l2", "l1", "chebyshev")
+V, C, METRICS = (4, 8, 2), (16, 8), ("l2", "l1", "chebyshev")
 STEPS = {"calibrate_steps": 60, "joint_steps": 60, "calibrate_rate": 3e-3}
 STAGES = ("replace", "int8")
 
@@ -66,7 +66,7 @@ def main() -> None:
         old = json.loads(path.read_text())
         if old["data_sha256"] == images.sha256:
             report["cells"] = old["cells"]
-    for v, c, metric in itertools.product(V, C, METRICS):
+    for c, v, metric in itertools.product(C, V, METRICS):
         name, plan = f"mlp-v{v}-c{c}-{metric}", Plan(v=v, c=c, metric=metric, **STEPS)
         known = report["cells"].get(name)
         if known and known["plan"] == plan.as_dict() and len(known["runs"]) >= options.seeds:

@@ -4,6 +4,7 @@ The rules are those by which LUT-DLA (HPCA 2025) is described to prune its space
 check, then the balance of the hardware's parts. They run in this order, each on what the one before left, from the one
 that needs no hardware to the one that needs most of it:
 
+    clock         the chains' clock, against the shortest period of a distance element as synthesised
     operations    Σ (M Nc c a + M Nc N) over the looked-up products, against Σ 2 M N K of the products themselves:
                   distances of a operations per value (3 for l2, 2 for the others, the running comparison included)
     tables        bytes of all tables of the network
@@ -30,6 +31,7 @@ from lutscape.explore import space
 from lutscape.explore.space import Design, Domain
 from lutscape.hw import measured_accuracy
 from lutscape.hw import spec as hardware
+from lutscape.hw.calibration import dla
 from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_dla import LutDlaSpec
 from lutscape.models.trace import Trace
@@ -46,6 +48,8 @@ class Rules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: Literal["lut-dla"] = "lut-dla"
+    meets_clock: bool = True
+    """Drop chains that are clocked faster than the netlists of their elements (hw.calibration.dla)."""
     max_operations: float | None = Field(default=1.0, gt=0)
     """Operations over those of the matrix products (two per multiply-accumulate)."""
     max_tables_mib: float | None = Field(default=None, gt=0)
@@ -179,7 +183,7 @@ Check = Callable[[LutDlaSpec], str]
 
 def _checks(rules: Rules, work: Work) -> dict[str, Check]:
     """Return the rules that are set, in their order; a check returns why a design is dropped, or nothing."""
-    found: dict[str, Check] = {}
+    found: dict[str, Check] = {"clock": _clock} if rules.meets_clock else {}
 
     def above(name: str, limit: float | None, unit: str, value: Callable[[LutDlaSpec], float]) -> None:
         if limit is not None:
@@ -234,6 +238,16 @@ def exposed_swaps(spec: LutDlaSpec, work: Work) -> float:
     lookups = work.m * np.array([subspaces(int(k), spec.codebook.v) for k in work.k]) * work.n * work.count
     waits = np.maximum(bank, fill) > rows
     return float(lookups[waits].sum() / lookups.sum())
+
+
+def _clock(spec: LutDlaSpec) -> str:
+    if spec.ccm.dpe_stages != 1:
+        return f"distance elements of {spec.ccm.dpe_stages} stages are not calibrated"
+    book, most = spec.codebook, 1e6 / dla.dpe_period_ps(spec.codebook, spec.node)
+    if spec.ccm.clock_mhz <= most:
+        return ""
+    element = f"{book.metric} element of v = {book.v}, INT{book.input_bits}"
+    return f"{spec.ccm.clock_mhz:g} MHz: an {element} reaches {most:.0f}"
 
 
 def _accuracy(spec: LutDlaSpec, limit: float) -> str:

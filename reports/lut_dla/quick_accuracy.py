@@ -1,6 +1,6 @@
 """The search's quick check: accuracy of one small perceptron for every codebook of a grid, after a short LUTBoost.
 
-The perceptron of ``accuracy.py`` on Fashion-MNIST, trained once per seed, converted with a twentieth of its steps, then
+The perceptron of ``accuracy.py`` on Fashion-MNIST, trained once per seed, converted with a quarter of its steps, then
 computed by the golden model in INT8. It ranks codebooks for ``lutscape sweep lut-dla``; ``accuracy.json`` holds what
 full conversions reach. Cells and intervals are written as there, into ``quick_accuracy.json``; finished cells are kept.
 """
@@ -18,7 +18,7 @@ from accuracy import interval, own_environment  # this folder
 
 HERE = Path(__file__).resolve().parent
 V, C, METRICS = (4, 8, 2), (16, 8), ("l2", "l1", "chebyshev")
-STEPS = {"calibrate_steps": 60, "joint_steps": 60, "calibrate_rate": 3e-3}
+STEPS = {"calibrate_steps": 117, "joint_steps": 469}
 STAGES = ("replace", "int8")
 
 

@@ -99,6 +99,20 @@ def test_28_nm_lies_between_the_libraries() -> None:
     assert middle.grade is Grade.DERIVED
 
 
+@pytest.mark.parametrize("name", ["lut-dla", "lut-dla-small", "lut-dla-medium", "lut-dla-large", "lut-dla-search"])
+def test_packaged_clocks_are_reached_by_the_smallest_netlists(name: str) -> None:
+    spec = specs.load(name)
+    assert isinstance(spec, LutDlaSpec)
+    rows = tables.read(tables.find("nangate45") / "dla_designs.csv")
+    periods = {(r["kind"], r["v"], r["input_bits"]): float(r["min_period_ps"]) for r in rows if r["v"]}
+    book = spec.codebook
+    period = periods[f"dpe {book.metric}", str(book.v), str(book.input_bits)]
+    assert 1e6 / spec.ccm.clock_mhz >= period
+    at = technology.load("45nm")
+    assert dla.dpe_period_ps(book, at) == pytest.approx(period, rel=0.1)
+    assert dla.dpe_period_ps(book, technology.load("28nm")) < dla.dpe_period_ps(book, at)
+
+
 def test_beyond_the_synthesised_shapes_is_assumed() -> None:
     price = dla.dpe_price(Codebook(v=20, c=16, metric="l1"), technology.load("45nm"))
     assert price.grade is Grade.ASSUMED

@@ -117,4 +117,6 @@ def test_decoding_is_bound_by_tables() -> None:
     result = timing(machine(), trace)
     linear = (result.operators["kind"] == "linear").to_numpy() & result.mask("decode")
     assert set(result.bound_by[linear]) == {"dram"}
-    assert (result.detail["waiting_cycles"][linear] > 0.75 * result.cycles[linear]).all()  # the rest: latencies
+    assert (result.cycles[linear] > 10 * result.parts["lookup"][linear]).all()
+    # what does not wait for tables is centroids of the next subspace, and latencies
+    assert (result.detail["waiting_cycles"][linear] > 0.65 * result.cycles[linear]).all()

@@ -40,7 +40,8 @@ DIE_MM2, H_SHARE, V_SHARE = 503.7, 0.206, 0.014
 UNIT_MW = {"sram": 19.2, "standard": 11.4, "b-rom": 6.9, "fused": 6.8}
 """Power of an L-Unit at 500 MHz, 7 nm (Fig. 12, from a digest whose table is scrambled)."""
 UNIT_MHZ = 500.0
-PUBLISHED_WORD_BITS, PUBLISHED_LANE_BITS = 274, 128 * 2 * 12
+PUBLISHED_WORD_BITS, PUBLISHED_ACTIVATION_BITS = 274, 12
+PUBLISHED_LANE_BITS = 128 * 2 * PUBLISHED_ACTIVATION_BITS
 FP16_PJ_45NM = 0.4 + 1.1
 """pJ of an FP16 add and multiply at 45 nm, 0.9 V (Horowitz, ISSCC 2014, Fig. 1.1.9)."""
 H_KIB, H_MACS, V_KIB, V_LANES = 1152.0, 512, 1024.0, 256
@@ -130,12 +131,14 @@ def word_energy(spec: RomaSpec) -> Quantity:
     unit, node = spec.l_unit, spec.node
     if unit.word_energy_pj is not None:
         known = spec.provenance("l_unit.word_energy_pj")
-        source = known or Source(grade=Grade.ASSUMED, source="set by the user, no source given")
-        return Quantity(unit.word_energy_pj, "pJ", source.grade, source.source)
+        given = known or Source(grade=Grade.ASSUMED, source="set by the user, no source given")
+        return Quantity(unit.word_energy_pj, "pJ", given.grade, given.source)
     form = "b-rom" if unit.form == "custom" else unit.form
     energy = UNIT_MW[form] / UNIT_MHZ * 1e3 * unit.word_bits / PUBLISHED_WORD_BITS
-    energy *= node.energy_ratio(technology.load("7nm"))
+    energy *= unit.activation_bits / PUBLISHED_ACTIVATION_BITS * node.energy_ratio(technology.load("7nm"))
     source = f"{UNIT_MW[form]} mW of an L-Unit ({form}) at 500 MHz ({DIGEST}), one word a cycle assumed"
+    if unit.activation_bits != PUBLISHED_ACTIVATION_BITS:
+        source += "; proportional to activation bits, as if it were arithmetic alone"
     return Quantity(energy, "pJ", Grade.ASSUMED, source)
 
 

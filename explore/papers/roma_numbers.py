@@ -157,7 +157,7 @@ def peers() -> list[dict[str, Any]]:
         formats = Formats(weights=peer["weights"], activations="fp16", kv="fp8_e4m3")
         trace = trace_model(peer["model"], peer["prompt"], 8, 1, formats, execute=False).trace
         result, ppa = simulate(spec, trace)
-        shape = trace.header.shape
+        shape = timing.model_shape(spec, trace)
         weights = shape.linear_parameters - shape.vocab * shape.hidden
         metrics = {name: q.value for name, q in ppa.metrics.items()}
         joules = ppa.total_energy(result, "decode")

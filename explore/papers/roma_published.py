@@ -5,6 +5,8 @@ Keys are ours; units are in the names. Where two digests disagree both are here.
 
 from __future__ import annotations
 
+from typing import Any
+
 PAPER = "arXiv 2503.12988"
 
 DIE_MM2, DIE_W, CLOCK_MHZ, NODE = 503.7, 33.1, 500, "7nm"
@@ -33,7 +35,7 @@ TABLE_TOK_S = {256: 20_078, 512: 18_703, 1024: 12_840, 2048: 8_533}
 """ROMA in the table beside them."""
 GPU_SPEEDUP, ENERGY_MJ = 70.5, 1.0
 
-PEERS = [
+PEERS: list[dict[str, Any]] = [
     # spec, workload (model, weights, prompt, decode), tok/s, die mm2, watts, what was fitted, notes
     {
         "spec": "roma", "model": "llama-3.2-3b", "weights": "int4-g128", "prompt": 1024, "published_tok_s": 24_600,

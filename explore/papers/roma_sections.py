@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from lutscape.explore.papers import roma_published as published
-from lutscape.explore.papers.frame import AGREES, DIFFERS, UNTESTED, Cell, Figure, Section, Table, Text, draw
+from lutscape.explore.papers.frame import AGREES, DIFFERS, UNTESTED, Cell, Figure, Listing, Section, Table, Text, draw
 from lutscape.explore.text import significant
 from lutscape.hw.provenance import Grade
 
@@ -214,7 +214,7 @@ def times(data: dict[str, Any]) -> Section:
         f"by {100 * missed:+.0f} %, and the L-Units would take twice the power of the chip (below). One cycle a word "
         "stays the default; it is a field of the spec."
     )
-    blocks = [
+    blocks: list[Table | Text | Listing | Figure] = [
         Text(text),
         Table(["constant", "fitted", "at 4 cycles a word", "for Llama-3-8B at 2 bits"], constants, narrow=True),
         Text(outside),

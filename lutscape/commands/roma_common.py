@@ -26,7 +26,10 @@ def model(name: str) -> ModelShape:
     """Return the shape of a packaged or registered model, or of a file."""
     from lutscape.models.registry import resolve
 
-    return resolve(name).shape
+    shape = resolve(name).shape
+    if shape is None:
+        raise UserError(f"{name}: no language model; weights in ROM are planned for those only")
+    return shape
 
 
 def numbers(text: str, option: str) -> list[float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
@@ -30,7 +31,8 @@ def energy(name: str, hardware: str, weights: str, contexts: str, gpu: str, as_j
 
     spec, shape = machine(hardware), model(name)
     bits = weight_bits(spec, weights)
-    rows, source = [], ""
+    rows: list[dict[str, Any]] = []
+    source = ""
     for context in map(int, numbers(contexts, "--contexts")):
         trace = trace_model(
             shape, context, 1, 1, Formats(weights=weights, activations="fp16", kv="fp8_e4m3"), execute=False

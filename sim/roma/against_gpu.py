@@ -69,7 +69,8 @@ def decode_token(shape: ModelShape, weight_bits: int, context: int, gpu: str = D
     seconds = shape.layers * (float(fitted["model_us"].sum()) + gap * len(fitted)) * 1e-6
     moved = float((fitted["read_bytes"] + fitted["written_bytes"]).sum()) * energy.pj_per_byte
     spent = sum(
-        row.operations * energy.pj_per_operation.get(kind[row.kernel, row.form], 0.0) for row in fitted.itertuples()
+        float(operations) * energy.pj_per_operation.get(kind[kernel, form], 0.0)
+        for kernel, form, operations in zip(fitted["kernel"], fitted["form"], fitted["operations"], strict=True)
     )
     joules = (idle + energy.active_w) * seconds + shape.layers * (moved + spent) * 1e-12
     return GpuToken(seconds, joules, f"{measured.source}; energy model within {energy.error:.1f} % of its loops")

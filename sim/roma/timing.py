@@ -34,10 +34,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lutscape.hw.errors import UserError
 from lutscape.hw.formats.storage import parse_weight_format
 from lutscape.hw.machines.roma import RomaSpec
 from lutscape.hw.provenance import Grade, Source
 from lutscape.hw.result import Bools, Floats, Result
+from lutscape.models.shape import ModelShape
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
 from lutscape.sim.operators import Operators, prepare
@@ -82,16 +84,16 @@ def timing(spec: RomaSpec, trace: Trace) -> Result:
     Raises:
         UserError: weights that the ROM's words do not hold, more weights than ROM, more context than SRAM.
     """
-    ops, header = prepare(trace), trace.header
+    ops, header, shape = prepare(trace), trace.header, model_shape(spec, trace)
     bits = weight_bits(spec, ops)
-    capacity.check_rom(spec, header.shape, bits)
+    capacity.check_rom(spec, shape, bits)
     length = header.prompt_tokens + header.decode_tokens
-    split = capacity.check_sram(spec, header.shape, header.kv, length, header.batch)
+    split = capacity.check_sram(spec, shape, header.kv, length, header.batch)
     held = min(1.0, split.tokens / (length * header.batch))
 
     work = measure(spec, trace, ops, held)
     prefill = (ops.frame["phase"] == "prefill").to_numpy()
-    blocks = header.shape.layers if spec.placement == "layers" else 1
+    blocks = shape.layers if spec.placement == "layers" else 1
     parts = busy(spec, work, prefill, blocks)
     stacked = np.stack(list(parts.values()))
     longest = stacked.max(axis=0)
@@ -123,6 +125,17 @@ def timing(spec: RomaSpec, trace: Trace) -> Result:
     )
 
 
+def model_shape(spec: RomaSpec, trace: Trace) -> ModelShape:
+    """Return the shape of the traced language model.
+
+    Raises:
+        UserError: the trace is of something else.
+    """
+    if trace.header.shape is None:
+        raise UserError(f"{spec.name}: {trace.header.model} is no language model; adapter and KV cache need one")
+    return trace.header.shape
+
+
 def weight_bits(spec: RomaSpec, ops: Operators) -> dict[str, int]:
     """Return the weight bits of each role that is in ROM.
 
@@ -141,7 +154,7 @@ def weight_bits(spec: RomaSpec, ops: Operators) -> dict[str, int]:
 
 def measure(spec: RomaSpec, trace: Trace, ops: Operators, held: float) -> Work:
     """Count the work of every operator; ``held`` is the share of the KV cache that the SRAM holds."""
-    shape = trace.header.shape
+    shape = model_shape(spec, trace)
     roles = ops.frame["operator"]
     head, router = ((roles == role).to_numpy() for role in (capacity.HEAD, capacity.ROUTER))
     on_rom = ops.linear & ~router & ~(head & (spec.head == "host"))
@@ -215,7 +228,7 @@ def aggregate(spec: RomaSpec, trace: Trace, split: capacity.Sram, longest: Float
     count = ops.frame["count"].to_numpy(np.float64)
     decode = (ops.frame["phase"] == "decode").to_numpy()
     generated = header.decode_tokens * header.batch
-    blocks = header.shape.layers if spec.placement == "layers" else 1
+    blocks = model_shape(spec, trace).layers if spec.placement == "layers" else 1
     hidden = longest + work.tokens * work.alone * spec.step.prefill_cycles
     each = float((hidden * count)[decode].sum()) / generated / blocks
     latency = float((cycles * count)[decode].sum()) / header.decode_tokens

@@ -3,7 +3,8 @@
     python reports/lut_dla/mutation.py [--count 60] [--kind dla_imm ...]
 
 Writes ``mutation.json`` beside itself: what each mutant met, those proven to mean the same, and the survivors. Needs
-Icarus Verilog and pyosys. Cells of two clocks run at six ratios of their clocks.
+Icarus Verilog and pyosys. Cells of two clocks run at six ratios of their clocks. The decoder with latches is left out: a
+bench without delays does not see faults in when a latch opens, and the prover knows no latches.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from lutscape.rtl.cells.dla_codebook import codebook
 from lutscape.rtl.cells.dla_distance import distance
 from lutscape.rtl.cells.dla_dpe import dpe
 from lutscape.rtl.cells.dla_imm import Module, imm
-from lutscape.rtl.cells.dla_latch_decoder import latch_decoder
 from lutscape.rtl.cells.dla_unit import Unit, unit
 from lutscape.rtl.mutation import score
 from lutscape.rtl.synth_process import version
@@ -52,7 +52,6 @@ def cells() -> list[Cell]:
         imm(Module(2, 1, 4, 8, 2, 1)),
         imm(Module(4, 2, 4, 8, 4, 1)),
         imm(Module(2, 2, 6, 10, 1, 2)),
-        latch_decoder(2, 4, 4, 8),
         ccm(book("l1", 2, 4, 4)),
         ccm(book("chebyshev", 1, 4, 4), 2),
         unit(Unit(book("l1", 1, 3, 2), Module(2, 1, 4, 8, 4, 1), input_rows=4, depth=4)),
@@ -64,13 +63,14 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--kind", nargs="*")
+    parser.add_argument("--cell", nargs="*")
     parser.add_argument("-o", "--output", type=Path, default=HERE / "mutation.json")
     options = parser.parse_args()
     document = json.loads(options.output.read_text()) if options.output.is_file() else {"cells": []}
     rows: dict[str, dict[str, Any]] = {row["cell"]: row for row in document["cells"]}
     names = [cell.name for cell in cells()]
     for cell in cells():
-        if options.kind and cell.kind not in options.kind:
+        if (options.kind and cell.kind not in options.kind) or (options.cell and cell.name not in options.cell):
             continue
         start, vectors = time.monotonic(), UNIT_VECTORS if cell.kind == "dla_unit" else VECTORS
         found = score(cell, count=options.count, seed=SEED, vectors=vectors)

@@ -3,8 +3,8 @@
     python reports/lut_dla/mutation.py [--count 60] [--kind dla_imm ...]
 
 Writes ``mutation.json`` beside itself: what each mutant met, those proven to mean the same, and the survivors. Needs
-Icarus Verilog and pyosys. Cells of two clocks run at six ratios of their clocks. The decoder with latches is left out: a
-bench without delays does not see faults in when a latch opens, and the prover knows no latches.
+Icarus Verilog and pyosys. Cells of two clocks run at six ratios of their clocks. The decoder with latches is left out:
+a bench without delays does not see faults in when a latch opens, and the prover knows no latches.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from typing import Any
 
 import yaml
 
-from lutscape.explore import accuracy, choose, comparison_file, session, store, workload
+from lutscape.explore import accuracy, choose, comparison_file, measured_gpu, session, store, workload
 from lutscape.explore.comparison_file import Comparison, Entry
 from lutscape.explore.workload import FixedTrace
 from lutscape.hw.errors import UserError
@@ -165,7 +165,7 @@ def run(
             "decode_tokens": trace.header.decode_tokens, "batch": trace.header.batch,
             "weights": work.weights, "activations": work.activations, "kv": work.kv,
             "rows": [as_dict(r, comparison, trace.header.model) for r in rows],
-            "measured": [measured(device, fixed) for device in comparison.file.measured],
+            "measured": [measured_gpu.of_trace(device, fixed) for device in comparison.file.measured],
         }  # fmt: skip
     store.write(directory / "comparison.json", json.dumps(document, indent=1) + "\n")
     page = directory / "index.html"
@@ -252,13 +252,6 @@ def _accuracy(entry: Entry, model: str) -> dict[str, Any]:
     if not accuracy.known(model):
         return {"reason": f"{model} is here by shape alone; its weights are not"}
     return accuracy.entry(model, entry.accuracy).model_dump()
-
-
-def measured(device: str, trace: FixedTrace) -> dict[str, Any]:
-    """Return what a GPU's shipped measurements say of a trace."""
-    from lutscape.hw.gpu import baseline
-
-    return baseline.of_trace(device, trace)  # type: ignore[no-any-return]
 
 
 def stored(directory: Path) -> bool:

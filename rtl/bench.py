@@ -308,7 +308,7 @@ class Traffic:
             "start": min(starts, default=0),
             "accepted": {d.name: d.next for d in self.drivers},
             "checked": {m.name: m.next for m in self.monitors},
-            "edges": {c.name: c.edges for c in (*self.drivers, *self.monitors)},
+            "edges": {d.name: d.edges for d in self.drivers} | {m.name: m.edges for m in self.monitors},
             "refused": {d.name: d.refused for d in self.drivers},
             "gaps": {d.name: d.gaps for d in self.drivers},
             "held": {m.name: m.held for m in self.monitors},

@@ -69,7 +69,8 @@ class Clocks(Traffic):
         of = {c["name"]: c["domain"] for c in plan["channels"]}
         self.drivers_of = {name: [d for d in self.drivers if of[d.name] == name] for name in self.domains}
         self.monitors_of = {name: [m for m in self.monitors if of[m.name] == name] for name in self.domains}
-        self.bit = {c.name: i for i, c in enumerate((*self.drivers, *self.monitors))}
+        names = [d.name for d in self.drivers] + [m.name for m in self.monitors]
+        self.bit = {name: i for i, name in enumerate(names)}
         self.crossings = [_crossing(dut, path) for path in plan["crossings"]]
         self.count = len(dut.offers)
 
@@ -96,8 +97,10 @@ class Clocks(Traffic):
             await Timer(1, "ps")
             for _ in range(rng.randrange(3)):
                 await self._pulse([domain])
-        for channel in (*self.drivers, *self.monitors):
-            channel.restart()
+        for driver in self.drivers:
+            driver.restart()
+        for monitor in self.monitors:
+            monitor.restart()
         self.wants = -1
 
     async def _pulse(self, domains: list[Domain]) -> None:
@@ -108,7 +111,12 @@ class Clocks(Traffic):
             await Timer(TICK_PS, "ps")
             domain.clock.value = 0
 
-    def set(self, clocking: dict[str, list[int]]) -> None:
+    @property
+    def done(self) -> bool:
+        """Every beat has moved."""
+        return all(d.done for d in self.drivers) and all(m.done for m in self.monitors)
+
+    def tune(self, clocking: dict[str, list[int]]) -> None:
         """Set the clocks; edges count from 0."""
         for name, domain in self.domains.items():
             domain.period, domain.start = clocking[name]
@@ -153,7 +161,7 @@ class Clocks(Traffic):
             if stalls and total % SEGMENT == 0:
                 rates = [rng.choice(RATES) for _ in rates]
             quiet = 0 if moved else quiet + 1
-            if quiet > self.plan["drain"] * ratio and all(c.done for c in (*self.drivers, *self.monitors)):
+            if quiet > self.plan["drain"] * ratio and self.done:
                 break
             if quiet > self.plan["patience"] * ratio:
                 self.report.violation(phase, total - 1, f"nothing moved for {quiet} edges: {self.progress()}")
@@ -204,7 +212,7 @@ async def run(dut: Any, plan: dict[str, Any], report: Report) -> None:
                     await _flights(traffic, plan, report)
             else:
                 await traffic.hold(noisy=False)
-                traffic.set(clocking)
+                traffic.tune(clocking)
                 await traffic.play(name, stalls=phase == "stalls")
                 report.phases[name] = traffic.record() | {"clocks": clocking}
             if report.full:
@@ -218,7 +226,7 @@ async def _flights(traffic: Clocks, plan: dict[str, Any], report: Report) -> Non
         clocking = plan["clockings"][flight % len(plan["clockings"])]
         stalls = bool(flight % 2)
         await traffic.hold(noisy=flight > 0)
-        traffic.set(clocking)
+        traffic.tune(clocking)
         await traffic.play("resets", stalls, edges=traffic.random.randint(1, 4 * plan["flight"]))
         records.append(traffic.record() | {"stalls": stalls, "clocks": clocking})
         if report.full:

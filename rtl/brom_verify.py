@@ -8,10 +8,11 @@ tensor that was altered or is missing, and a file that was edited are failures.
 from __future__ import annotations
 
 import hashlib
-import json
+import os
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ from lutscape.sim.roma.image import Image
 
 TIMEOUT_S = 600.0
 SHOWN = 5
+PROCESSES = 4
+"""Simulators at a time at most; each reads the whole file."""
 
 
 @dataclass(frozen=True)
@@ -179,11 +182,31 @@ def simulate(
     simulator: simulators.Simulator,
     timeout_s: float = TIMEOUT_S,
 ) -> list[list[str]]:
-    """Return the words of each ROM as Icarus prints them, in hexadecimal.
+    """Return the words of each ROM as Icarus prints them, in hexadecimal; as many at a time as there are processors.
 
     Raises:
         UserError: Verilog that does not compile, a time-out, or words that did not come.
     """
+    parts = min(os.cpu_count() or 1, PROCESSES, len(modules))
+    with ThreadPoolExecutor(parts) as pool:
+        chosen = [range(i, len(modules), parts) for i in range(parts)]
+        runs = [
+            pool.submit(
+                _simulate, text, [modules[i] for i in c], [depths[i] for i in c], word_bits, simulator, timeout_s
+            )
+            for c in chosen
+        ]
+        found: list[list[str]] = [[] for _ in modules]
+        for indices, run in zip(chosen, runs, strict=True):
+            for i, lines in zip(indices, run.result(), strict=True):
+                found[i] = lines
+    return found
+
+
+def _simulate(
+    text: str, modules: list[str], depths: list[int], word_bits: int, simulator: simulators.Simulator, timeout_s: float
+) -> list[list[str]]:
+    """Return the words of some ROMs of a file."""
     with tempfile.TemporaryDirectory(prefix="lutscape-rom-") as name:
         folder = Path(name)
         (folder / "rom.v").write_text(text)
@@ -221,9 +244,3 @@ def packed(lines: list[str], word_bits: int) -> tuple[np.ndarray, np.ndarray]:
             continue
         words[i] = np.frombuffer(value.to_bytes(size, "little"), np.uint8)
     return words, undefined
-
-
-def as_dict(found: Verification) -> dict[str, Any]:
-    """Return everything as plain data."""
-    document = {k: v for k, v in vars(found).items()}
-    return json.loads(json.dumps({"passed": found.passed, **document}))  # type: ignore[no-any-return]

@@ -98,7 +98,7 @@ def leading(matrix: npt.NDArray[np.float64], rank: int) -> tuple[npt.NDArray[np.
     return s, chosen @ matrix / divisor[:, None]
 
 
-def to_fp8(rows: npt.NDArray[np.float64]) -> tuple[Floats, npt.NDArray[np.int32]]:
+def to_fp8(rows: npt.NDArray[np.floating]) -> tuple[Floats, npt.NDArray[np.int32]]:
     """Return E4M3 numbers (rank, n) and a power of two per row: rows ≈ numbers · 2^exponent."""
     largest = np.abs(rows).max(axis=1)
     _, exponents = np.frexp(largest / LARGEST)  # largest / 448 = f · 2^exponent, f in [1/2, 1)

@@ -100,8 +100,15 @@ class Spec(Part):
 
     def digest(self) -> str:
         """Return a short hash of the spec's numbers (names and sources apart)."""
-        data = self.model_dump(mode="json", exclude={"sources", "name", "description"})
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(self.digested(), sort_keys=True).encode()).hexdigest()[:12]
+
+    def digested(self) -> dict[str, Any]:
+        """Return what the digest covers."""
+        return self.model_dump(mode="json", exclude={"sources", "name", "description"})
+
+    def unpriced(self) -> str:
+        """Return why the design has no cost model, or nothing."""
+        return ""
 
 
 def sourced(default: Any, grade: Grade, source: str, **limits: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lutscape.hw.errors import UserError
+from lutscape.hw.formats.binary import FORMATS
 from lutscape.hw.machines.lut_dla import LutDlaSpec
 from lutscape.hw.machines.lut_tensor_core import Array, LutTensorCoreSpec
 from lutscape.hw.machines.roma import LUnit, RomaSpec
@@ -48,6 +49,8 @@ def cells(spec: Spec, values: int | None = None) -> list[Cell]:
 
     array = spec.array
     check_ports(spec.name, array)
+    if not array.integer:
+        return float_cells(array, tables_per_array(spec))
     check_accumulators(spec.name, array, values)
     if not array.looks_up:
         return [element(array), array_cell(array)]
@@ -65,6 +68,28 @@ def synthesised(spec: Spec) -> list[Cell]:
 
         return dla_cells.synthesised(spec)
     return cells(spec)
+
+
+def float_cells(array: Array, tables_per_cycle: int) -> list[Cell]:
+    """Return the cells of an array of float activations: from the adder to the unit with its weight remapper.
+
+    Sums of floats do not wrap: they overflow as the array's ``float_overflow`` says.
+    """
+    from lutscape.rtl.cells import fp_array, fp_lookup_pe, weight_loader
+    from lutscape.rtl.cells.fp_table_builder import fp_table_builder
+    from lutscape.rtl.cells.fp_tensor_unit import fp_tensor_unit
+
+    loader = weight_loader.weight_loader(array)
+    return [
+        fp_lookup_pe.adder(array),
+        fp_table_builder(array),
+        fp_lookup_pe.fp_lookup_pe(array),
+        fp_array.fp_array(array),
+        *loader.parts,
+        loader,
+        fp_array.fp_unit(array, tables_per_cycle),
+        fp_tensor_unit(array, tables_per_cycle),
+    ]
 
 
 def tables_per_array(spec: LutTensorCoreSpec) -> int:
@@ -167,4 +192,43 @@ def reference() -> list[Cell]:
     for unit_, weight_bits, form in reference_l_units():
         words = l_unit.reference_words(unit_, 6, -(-weight_bits // unit_.plane_bits))
         found += l_unit.l_unit(unit_, words, weight_bits, form).all_parts
+    return list({cell.name: cell for cell in found}.values())
+
+
+def small_float(activation: str, table: str = "same", accumulator: str = "fp32", **changes: int | str) -> Array:
+    """Return a small array of float activations."""
+    entry = activation if table == "same" else table
+    fields: dict[str, int | str] = {
+        "datapath": "lut", "m": 2, "n": 2, "k": 4, "count": 1, "activation_format": activation, "table_format": table,
+        "accumulator_format": accumulator, "activation_bits": FORMATS[activation].width,
+        "table_bits": FORMATS[entry].width, "accumulator_bits": FORMATS[accumulator].width,
+    }  # fmt: skip
+    return Array.model_validate(fields | changes)
+
+
+def reference_float_arrays() -> list[Array]:
+    """Return small arrays of every format of activations, wider tables, narrow sums, both rules of overflow."""
+    return [
+        small_float("fp16", serial_weight_bits=2),
+        small_float("fp16", accumulator="fp16", m=1, k=2, float_overflow="saturate"),
+        small_float("bf16", m=1, n=1, k=3, serial_weight_bits=2),
+        small_float("e4m3", m=2, n=1, k=3),
+        small_float("e4m3", "fp16", m=1, n=1, serial_weight_bits=3),
+        small_float("e5m2", m=1, n=1, serial_weight_bits=1),
+        small_float("e5m2", "bf16", "bf16", m=3, n=1, k=2, float_overflow="saturate"),
+    ]
+
+
+def reference_floats() -> list[Cell]:
+    """Return small floating-point cells of every kind, and weight loaders for both ways to write weights."""
+    from lutscape.rtl.cells.fp_add import fp_add
+    from lutscape.rtl.cells.fp_table_builder import fp_table_builder
+    from lutscape.rtl.cells.fp_tensor_unit import fp_tensor_unit
+
+    pairs = [("fp16", "fp16", 1), ("e4m3", "e4m3", 1), ("e5m2", "e5m2", 1), ("fp32", "bf16", 4), ("fp16", "e4m3", 3)]
+    found = [fp_add(FORMATS[a], FORMATS[b], passes) for a, b, passes in pairs]
+    found += [fp_add(FORMATS[name], FORMATS[name], 1, True) for name in ("e4m3", "e5m2", "bf16")]
+    found.append(fp_table_builder(small_float("e5m2", k=5)))
+    for i, array in enumerate(reference_float_arrays()):
+        found += fp_tensor_unit(array, 1 + i % 2, "twos" if i % 3 == 1 else "unsigned").all_parts
     return list({cell.name: cell for cell in found}.values())

@@ -27,6 +27,8 @@ def simulate(spec: Spec, trace: Trace) -> tuple[Result, Ppa]:
     """
     if spec.kind not in FAMILIES:
         raise UserError(f"hardware kind {spec.kind!r} has no timing model; allowed: {', '.join(FAMILIES)}")
+    if spec.unpriced():
+        raise UserError(f"{spec.name}: {spec.unpriced()}")
     timing, cost = (importlib.import_module(name) for name in FAMILIES[spec.kind])
     result: Result = timing.timing(spec, trace)
     ppa: Ppa = cost.cost(spec, result)

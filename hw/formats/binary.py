@@ -85,6 +85,12 @@ class BinaryFormat:
         """Whether overflow can be shown as an infinity."""
         return self.specials == "ieee"
 
+    def holds(self, other: BinaryFormat) -> bool:
+        """Return whether every finite number of another signed format with zero is one of this format, exactly."""
+        lowest, theirs = self.emin - self.mantissa_bits, other.emin - other.mantissa_bits
+        wide = self.mantissa_bits >= other.mantissa_bits and lowest <= theirs
+        return wide and self.max_value >= other.max_value
+
 
 FORMATS: dict[str, BinaryFormat] = {
     f.name: f

@@ -8,14 +8,17 @@ FP16 multiply-accumulators for attention and float weights, a vector unit, DRAM.
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from lutscape.hw.formats.binary import FORMATS, BinaryFormat
 from lutscape.hw.machines.gpu import Dram
 from lutscape.hw.spec import Part, Spec
 
 Datapath = Literal["lut", "lut-full", "unpu", "add", "mac"]
+FLOAT_FIELDS = ("activation_format", "table_format", "accumulator_format", "float_overflow")
+"""Fields of an array that have an effect only if its activations are floating-point numbers."""
 
 
 class Array(Part):
@@ -54,12 +57,69 @@ class Array(Part):
     """Weight bit planes an array other than ``mac`` processes per cycle (1 = bit-serial)."""
     serial_weight_bits: int = Field(default=4, ge=1, le=8)
     """Widest weight accumulated before scaling; wider ones run as several runs (W = 8 with 4: two)."""
+    activation_format: Literal["int", "fp16", "bf16", "e4m3", "e5m2"] = "int"
+    """``int``: two's complement; a float format: every addition of the table builder and of the accumulators is
+    rounded to nearest even (:mod:`lutscape.sim.lut_tensor_core.float_array`)."""
+    table_format: Literal["same", "fp16", "bf16", "e4m3", "e5m2"] = "same"
+    """Float format of table entries; it holds every activation exactly. ``same``: that of the activations."""
+    accumulator_format: Literal["fp32", "fp16", "bf16"] = "fp32"
+    """Float format of sums; it holds every table entry exactly."""
+    float_overflow: Literal["ieee", "saturate"] = "ieee"
+    """What float entries and sums beyond the largest number become: infinity (NaN in e4m3), or that number."""
 
     @model_validator(mode="after")
     def _fits(self) -> Array:
         if self.m * self.n * self.k > 1 << 16:
             raise ValueError(f"m*n*k = {self.m * self.n * self.k} is beyond 65536 in one array; use count")
+        if not self.integer:
+            self._check_floats()
         return self
+
+    def _check_floats(self) -> None:
+        """Refuse a float array whose formats do not nest, or whose widths are not those of its formats."""
+        if self.datapath != "lut" or self.planes_per_cycle != 1:
+            raise ValueError(
+                f"activation_format {self.activation_format!r} with datapath {self.datapath!r} and planes_per_cycle = "
+                f"{self.planes_per_cycle} is not built; allowed: datapath lut with planes_per_cycle = 1"
+            )
+        for inner, outer, key, choices in (
+            (self.activation, self.entry, "table_format", ("fp16", "bf16", "e4m3", "e5m2")),
+            (self.entry, self.total, "accumulator_format", ("fp32", "fp16", "bf16")),
+        ):
+            if not outer.holds(inner):
+                fits = [name for name in choices if FORMATS[name].holds(inner)]
+                raise ValueError(
+                    f"{key} {outer.name!r} does not hold every {inner.name} number; allowed: {', '.join(fits)}"
+                )
+        for key, form in (
+            ("activation_bits", self.activation),
+            ("table_bits", self.entry),
+            ("accumulator_bits", self.total),
+        ):
+            if getattr(self, key) != form.width:
+                raise ValueError(
+                    f"{key} = {getattr(self, key)}: {form.name} has {form.width} bits; {key} = {form.width}"
+                )
+
+    @property
+    def integer(self) -> bool:
+        """Activations are integers."""
+        return self.activation_format == "int"
+
+    @property
+    def activation(self) -> BinaryFormat:
+        """Float format of activations."""
+        return FORMATS[self.activation_format]
+
+    @property
+    def entry(self) -> BinaryFormat:
+        """Float format of table entries."""
+        return FORMATS[self.activation_format if self.table_format == "same" else self.table_format]
+
+    @property
+    def total(self) -> BinaryFormat:
+        """Float format of sums."""
+        return FORMATS[self.accumulator_format]
 
     @property
     def looks_up(self) -> bool:
@@ -83,8 +143,8 @@ class Array(Part):
 
     @property
     def largest_shift(self) -> int:
-        """Bits by which a table entry may be shifted right to fit ``table_bits``; 0: tables are exact."""
-        return max(0, self.exact_entry_bits - self.table_bits)
+        """Bits by which an integer entry may be shifted right to fit ``table_bits``; 0: tables are exact, or floats."""
+        return max(0, self.exact_entry_bits - self.table_bits) if self.integer else 0
 
     @property
     def digit_bits(self) -> int:
@@ -129,6 +189,7 @@ class LutTensorCoreSpec(Spec):
             "array.multiplier_weight_bits",
             "array.planes_per_cycle",
             "array.serial_weight_bits",
+            *(f"array.{name}" for name in FLOAT_FIELDS),
             "buffers.weight_kib",
             "buffers.activation_kib",
             "buffers.output_kib",
@@ -152,12 +213,29 @@ class LutTensorCoreSpec(Spec):
 
     def inert(self) -> frozenset[str]:
         """Return the fields of the datapath that this design does not have."""
+        floats = {f"array.{name}" for name in FLOAT_FIELDS[1:]} if self.array.integer else set()
         if self.array.datapath == "mac":
-            return frozenset({"tables_per_cycle", "array.table_bits", "array.planes_per_cycle"})
-        without = {"array.multiplier_weight_bits"}
+            return frozenset({"tables_per_cycle", "array.table_bits", "array.planes_per_cycle"} | floats)
+        without = {"array.multiplier_weight_bits"} | floats
         if not self.array.looks_up:
             without |= {"tables_per_cycle", "array.table_bits"}
         return frozenset(without)
+
+    def digested(self) -> dict[str, Any]:
+        """Return what the digest covers; formats of floats count only where activations are floats."""
+        data = super().digested()
+        if self.array.integer:
+            data["array"] = {k: v for k, v in data["array"].items() if k not in FLOAT_FIELDS}
+        return data
+
+    def unpriced(self) -> str:
+        """Return why the design has no cost model, or nothing."""
+        if self.array.integer:
+            return ""
+        return (
+            f"array.activation_format = {self.array.activation_format!r} has no machine cost yet; allowed: int "
+            "(bits and cycles of a float unit: lutscape rtl verify; its area: lutscape rtl synth)"
+        )
 
     @property
     def dram_bytes_per_cycle(self) -> float:

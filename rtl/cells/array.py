@@ -54,7 +54,8 @@ def weight_channel(array: Array) -> Channel:
 
 def sum_channel(array: Array) -> Channel:
     """Return channel ``d``: the sums of a tile, row by row."""
-    field = Field("values", array.accumulator_bits, array.m * array.n, True, "sum of row i, column j at lane i n + j")
+    meaning = "sum of row i, column j at lane i n + j"
+    field = Field("values", array.accumulator_bits, array.m * array.n, array.integer, meaning)
     return Channel("d", "out", (field,), "sums of one tile")
 
 
@@ -70,7 +71,7 @@ def array_cell(array: Array) -> Cell:
         f"Array of {array.m} x {array.n} processing elements, {array.k} weights deep.",
         inside,
         channels,
-        indented(_body(array, part)),
+        indented(body(array, part)),
         numbers=pe.formats(array),
         latency=array_timing.STAGES,
         formula=FORMULA,
@@ -94,7 +95,8 @@ def array_cell(array: Array) -> Cell:
     )
 
 
-def _body(array: Array, part: Cell) -> list[str]:
+def body(array: Array, part: Cell) -> list[str]:
+    """Return the Verilog inside an array of elements ``part``."""
     rows = operands.row_field(array, 1)
     position = operands.position_fields(array)
     name = rows.name

@@ -114,13 +114,22 @@ def bins(array: Array, rows: Ints, w: dict[str, Ints], sums: Ints) -> dict[str, 
         w: channel ``w``.
         sums: golden sums (tiles, m n).
     """
+    hits = row_bins(array, rows) | mark_bins(array, w)
+    least, greatest = reachable(array)
+    hits["sum near its greatest"] = int((sums >= 0.9 * greatest).sum())
+    hits["sum near its least"] = int((sums <= 0.9 * least).sum())
+    return hits
+
+
+def mark_bins(array: Array, w: dict[str, Ints]) -> dict[str, int]:
+    """Return hits of column operands, positions and marks of channel ``w``, numbers apart."""
     start, first, last = (w[name][:, 0] == 1 for name in ("start", "first", "last"))
     lanes = operands.unpack_columns(array, w["codes"])  # (beats, n, P or k)
-    hits = column_bins(array, lanes.reshape(-1, lanes.shape[-1])) | row_bins(array, rows)
+    hits = column_bins(array, lanes.reshape(-1, lanes.shape[-1]))
     if array.most_passes > 1:
         hits |= {f"position {p}": int((w["position"] == p).sum()) for p in range(array.most_passes)}
         hits["pass with the row operands of the step"] = int((~start).sum())
-    hits |= {
+    return hits | {
         "tile of one beat": int((first & last).sum()),
         "first beat of several": int((first & ~last).sum()),
         "last beat of several": int((last & ~first).sum()),
@@ -128,10 +137,6 @@ def bins(array: Array, rows: Ints, w: dict[str, Ints], sums: Ints) -> dict[str, 
         "new row operands inside a tile": int((start & ~first).sum()),
         "tile right behind a tile": int((first[1:] & last[:-1]).sum()),
     }
-    least, greatest = reachable(array)
-    hits["sum near its greatest"] = int((sums >= 0.9 * greatest).sum())
-    hits["sum near its least"] = int((sums <= 0.9 * least).sum())
-    return hits
 
 
 def reachable(array: Array) -> tuple[float, float]:
@@ -153,7 +158,7 @@ def column_bins(array: Array, lanes: Ints) -> dict[str, int]:
             hits[f"digit {j} zero"] = int((lanes[:, j] == 0).sum())
             hits[f"digit {j} greatest"] = int((lanes[:, j] >= widest).sum())
         return hits
-    for p in range(array.planes_per_cycle):
+    for p in range(min(array.planes_per_cycle, array.serial_weight_bits)):  # planes above the widest weight stay zero
         code = lanes[:, p]
         if array.datapath == "add":
             for j in range(array.k):

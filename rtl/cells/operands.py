@@ -23,13 +23,15 @@ def stored_entries(array: Array) -> int:
 
 def entry_bits(array: Array) -> int:
     """Return the bits that hold every value of an entry: ``table_bits``, or fewer if those are not needed."""
+    if not array.integer:
+        return array.table_bits
     return signed_bits(*golden.entry_range(array))
 
 
 def row_field(array: Array, rows: int) -> Field:
     """Return the operands of some rows: entry (or activation) j of row i at lane i E + j."""
     if array.looks_up:
-        return Field("entries", entry_bits(array), rows * stored_entries(array), True, "table of each row")
+        return Field("entries", entry_bits(array), rows * stored_entries(array), array.integer, "table of each row")
     return Field("values", array.activation_bits, rows * array.k, True, "k activations of each row")
 
 

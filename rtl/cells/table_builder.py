@@ -82,7 +82,7 @@ class Sums:
 
 def fields(array: Array, tables: int) -> tuple[Field, ...]:
     """Return the activations, and the shifts where tables are narrow, of some tables."""
-    values = Field("values", array.activation_bits, tables * array.k, True, "k activations of each table")
+    values = Field("values", array.activation_bits, tables * array.k, array.integer, "k activations of each table")
     if not array.largest_shift:
         return (values,)
     shift = Field("shift", index_bits(array.largest_shift + 1), tables, False, f"0 … {array.largest_shift} per table")

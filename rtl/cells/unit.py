@@ -55,7 +55,7 @@ def unit(array: Array, tables_per_cycle: int = 1) -> Cell:
         what,
         inside,
         channels,
-        indented(_body(array, t, inner, builder)),
+        indented(body(array, t, inner, builder)),
         numbers=f"INT{array.activation_bits} activations; {pe.formats(array)}",
         latency=build + array_timing.STAGES,
         formula=FORMULA,
@@ -79,7 +79,8 @@ def unit(array: Array, tables_per_cycle: int = 1) -> Cell:
     )
 
 
-def _body(array: Array, t: int, inner: Cell, builder: Cell) -> list[str]:
+def body(array: Array, t: int, inner: Cell, builder: Cell) -> list[str]:
+    """Return the Verilog inside a unit of an array ``inner`` and t builders."""
     build = -(-array.m // t)
     table = operands.row_field(array, 1).bits
     shift = [f for f in fields(array, t) if f.name == "shift"]

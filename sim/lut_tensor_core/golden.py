@@ -211,6 +211,8 @@ def wrap(values: Ints, bits: int) -> Ints:
 
 def check_operands(array: Array, activations: Ints, codes: Ints, weight_bits: int) -> None:
     """Refuse operands that the array cannot take."""
+    if not array.integer:
+        raise UserError(f"activations of {array.activation_format} are no integers; use mpgemm with Mpgemm.of_array")
     half = 1 << (array.activation_bits - 1)
     if activations.ndim != 2 or codes.ndim != 2 or activations.shape[1] != codes.shape[1]:
         raise UserError(f"need A (M, K) and codes (N, K) of equal K; got {activations.shape} and {codes.shape}")

@@ -164,11 +164,16 @@ class Mpgemm:
 
     @classmethod
     def of_array(cls, array: Array, weights: str) -> Mpgemm:
-        """Return what an array of a hardware spec computes, tables scaled per row: :func:`.golden.matmul` in units.
+        """Return what an array of a hardware spec computes, tables scaled per row: :func:`.golden.matmul` in units,
+        or :mod:`.float_array` where its activations are floats.
 
         Raises:
             UserError: a datapath without these tables, or activations of another width.
         """
+        if not array.integer:
+            from lutscape.sim.lut_tensor_core.float_array import design
+
+            return design(array, weights)
         bits = f"int{array.activation_bits}"
         if array.datapath != "lut" or bits not in ACTIVATIONS:
             raise UserError(

@@ -1,0 +1,131 @@
+"""Random and corner numbers of floating-point cells, and the functional bins that they must hit."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lutscape.hw.formats.binary import FINITE, INFINITE, NOT_A_NUMBER, ZERO, BinaryFormat, decode
+from lutscape.hw.formats.encode import encode
+from lutscape.sim.lut_tensor_core.float_array import Floats, Ints, name_of, values
+from lutscape.sim.lut_tensor_core.rounding import round_float
+
+Flags = dict[str, npt.NDArray[np.bool_]]
+
+
+def edges(form: BinaryFormat) -> Ints:
+    """Return codes at the ends of every class, of both signs: zero, subnormal, normal, infinity, NaN."""
+    m, top = form.mantissa_bits, (1 << (form.bits - 1)) - 1
+    one = form.bias << m
+    found = [0, 1, 2, (1 << m) - 1, 1 << m, (1 << m) + 1, one, one + 1, form.largest - 1, form.largest]
+    found += [min(form.largest + 1, top), top]
+    both = np.array(found, np.int64)
+    return np.concatenate([both, both | 1 << (form.bits - 1)])
+
+
+def classes(form: BinaryFormat, codes: Ints) -> Flags:
+    """Return which codes are of which class."""
+    d = decode(codes.astype(form.dtype), form)
+    tiny = (d.kind == FINITE) & (d.significand < 1 << form.mantissa_bits)
+    found = {
+        "+0": (d.kind == ZERO) & ~d.sign,
+        "-0": (d.kind == ZERO) & d.sign,
+        "subnormal": tiny,
+        "normal": (d.kind == FINITE) & ~tiny,
+        "NaN": d.kind == NOT_A_NUMBER,
+    }
+    return found | ({"infinity": d.kind == INFINITE} if form.has_infinity else {})
+
+
+def finite(form: BinaryFormat, rng: np.random.Generator, shape: tuple[int, ...]) -> Ints:
+    """Return random codes of numbers, every exponent as likely."""
+    magnitude = rng.integers(0, form.largest + 1, shape)
+    return magnitude | rng.integers(0, 2, shape) << (form.bits - 1)
+
+
+def near_one(form: BinaryFormat, rng: np.random.Generator, shape: tuple[int, ...]) -> Ints:
+    """Return codes of Gaussian numbers."""
+    return encode(rng.standard_normal(shape), form).astype(np.int64)
+
+
+def pairs(
+    a: BinaryFormat, b: BinaryFormat, passes: int, rng: np.random.Generator, count: int
+) -> tuple[Ints, Ints, Ints]:
+    """Return operands of additions a + b 2^position: codes (n,), codes (n,), positions (n,); at least ``count``."""
+    left, right = (x.ravel() for x in np.meshgrid(edges(a), edges(b)))
+    position = np.arange(len(left)) % passes
+    small = [[0, 1, 2, 3, 1 << b.mantissa_bits]] * passes  # at every position, also alone
+    left = np.concatenate([left, np.zeros(5 * passes, np.int64)])
+    right = np.concatenate([right, np.array(small).ravel()])
+    position = np.concatenate([position, np.repeat(np.arange(passes), 5)])
+    more = max(count - len(left), 256)
+    style = np.arange(more) % 5
+    p = rng.integers(0, passes, more)
+    second = finite(b, rng, (more,))
+    number = np.ldexp(values(second, b), p)
+    # cancellations: a number next to the negative of the other
+    close = encode(-number * (1 + rng.integers(-4, 5, more) * 2.0 ** -rng.integers(1, a.mantissa_bits + 2, more)), a)
+    # ties: half of the last place of the other, or next to it
+    power = np.where(rng.random(more) < 0.8, 1 << b.mantissa_bits, 1)
+    power = power * rng.integers(1, 1 << (b.exponent_bits - 1), more)
+    tied = np.ldexp(values(power, b), p) * 2.0 ** (a.mantissa_bits + 1) * (1 + rng.random(more))
+    far = encode(np.ldexp(rng.uniform(-1, 1, more), rng.integers(-4, 2 * a.mantissa_bits, more)) * number, a)
+    every = rng.integers(0, 1 << a.bits, more)
+    first = np.choose(style, [close, encode(tied * rng.choice([-1, 1], more), a), far, finite(a, rng, (more,)), every])
+    second = np.where(style == 1, power | rng.integers(0, 2, more) << (b.bits - 1), second)
+    second = np.where(style == 4, rng.integers(0, 1 << b.bits, more), second)
+    # overflow of both signs, from the largest numbers
+    big = (style == 3) & (rng.random(more) < 0.2)
+    high = a.largest - rng.integers(0, 1 << a.mantissa_bits, more)
+    first = np.where(big, high | rng.integers(0, 2, more) << (a.bits - 1), first)
+    top = b.largest - rng.integers(0, 1 << b.mantissa_bits, more)
+    second = np.where(big, top | (first >> (a.bits - 1)) << (b.bits - 1), second)
+    join = np.concatenate
+    return join([left, first.astype(np.int64)]), join([right, second.astype(np.int64)]), join([position, p])
+
+
+def sum_bins(form: BinaryFormat, left: Floats, right: Floats, largest: float, infinite: bool) -> Flags:
+    """Return hits of classes of sums left + right, rounded to a format: of roundings, cancellations, overflows.
+
+    Args:
+        form: of the left operand and the sum.
+        left: (n,) or more.
+        right: likewise.
+        largest: finite magnitude of right operands.
+        infinite: right operands can be infinite.
+    """
+    with np.errstate(invalid="ignore"):
+        total = left + right
+    usable = np.isfinite(left) & np.isfinite(right)
+    exact = np.where(usable, total, 0.0)
+    above = np.abs(exact)
+    over = usable & ~np.isfinite(round_float(exact, name_of(form)))
+    exponent = np.maximum(np.frexp(above)[1] - 1, form.emin)
+    quotient = above / np.ldexp(1.0, exponent - form.mantissa_bits)
+    rest, even = np.mod(quotient, 1), np.mod(np.floor(quotient), 2) == 0
+    cut = usable & ~over & (rest > 0)
+    sizes = [np.frexp(np.where(usable, np.abs(v), 0))[1] for v in (left, right)]
+    lost = np.maximum(*sizes) - np.frexp(above)[1]
+    nonzero = usable & (left != 0) & (right != 0)
+    bins = {
+        "exact": usable & ~over & (rest == 0),
+        "rounded down": cut & (rest < 0.5),
+        "rounded up": cut & (rest > 0.5),
+        "tie to even, down": cut & (rest == 0.5) & even,
+        "tie to even, up": cut & (rest == 0.5) & ~even,
+        "cancels to +0": nonzero & (total == 0),
+        "-0": usable & (total == 0) & np.signbit(total),
+        "subnormal": usable & (above > 0) & (above < 2.0**form.emin),
+        "carries": nonzero & (lost == -1),
+        "loses one place": nonzero & (total != 0) & (lost == 1),
+        "loses places": nonzero & (total != 0) & (lost > 1),
+        "beyond the last place": nonzero & (np.abs(sizes[0] - sizes[1]) > form.mantissa_bits + 2),
+        "NaN operand": np.isnan(left) | np.isnan(right),
+    }
+    if not np.isfinite(round_float(np.array([form.max_value + largest]), name_of(form)))[0]:
+        bins |= {"overflow up": over & (total > 0), "overflow down": over & (total < 0)}
+    if form.has_infinity:
+        bins["infinite sum of infinities"] = np.isinf(total) & ~usable
+    if form.has_infinity and infinite:
+        bins["infinities of opposite signs"] = np.isinf(left) & np.isinf(right) & np.isnan(total)
+    return bins

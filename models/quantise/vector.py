@@ -193,7 +193,8 @@ class VectorLayer:
     Attributes:
         centroids: (Nc, c, v) int16, within ``input_bits``.
         tables: (Nc, c, N) int8 or int16.
-        input_scale: an activation a is rint(a / input_scale), clipped to ``input_bits``.
+        input_scales: (Nc,) float32; an activation a of subspace k is rint(a / input_scales[k]), clipped to
+            ``input_bits``. The encoder compares within a subspace only, so subspaces need no common scale.
         table_scale: what a unit of the tables stands for.
         bias: (N,) float32, or None.
         metric: ``l2``, ``l1`` or ``chebyshev``.
@@ -204,7 +205,7 @@ class VectorLayer:
 
     centroids: npt.NDArray[np.int16]
     tables: np.ndarray
-    input_scale: float
+    input_scales: Single
     table_scale: float
     bias: Single | None
     metric: str
@@ -215,14 +216,15 @@ class VectorLayer:
     def quantise(self, x: np.ndarray) -> npt.NDArray[np.int16]:
         """Return activations (R, K) as integers of ``input_bits``."""
         top = (1 << (self.input_bits - 1)) - 1
-        return np.clip(np.rint(x / np.float32(self.input_scale)), -top, top).astype(np.int16)
+        scales = np.repeat(self.input_scales, self.centroids.shape[2])[: self.columns]
+        return np.clip(np.rint(x / scales), -top, top).astype(np.int16)
 
 
 def integer_layer(
     books: Codebooks,
     weight: np.ndarray,
     bias: np.ndarray | None,
-    largest: float,
+    largest: np.ndarray,
     *,
     input_bits: int = 8,
     table_bits: int = 8,
@@ -234,7 +236,7 @@ def integer_layer(
         books: centroids.
         weight: (N, K).
         bias: (N,) or None.
-        largest: greatest magnitude of sampled activations; with that of the centroids it sets the input scale.
+        largest: (K,) greatest magnitudes of sampled activations; with those of the centroids they set the scales.
         input_bits: of activations and centroids, 2 to 16.
         table_bits: of table entries, 2 to 16.
         tables: (Nc, c, N) instead of the exact products.
@@ -248,11 +250,12 @@ def integer_layer(
         raise UserError(f"weight of shape {weight.shape}; codebooks are of K = {books.columns} columns")
     check_finite(weight, "weight")
     top = (1 << (input_bits - 1)) - 1
-    reach = max(float(np.abs(books.centroids).max()), largest)
-    scale = np.float32(reach / top) if reach > 0 else np.float32(1)
-    centroids = np.clip(np.rint(books.centroids / scale), -top, top).astype(np.int16)
+    sampled = padded(largest[None], books.v).reshape(books.subspaces, books.v).max(axis=1)
+    reach = np.maximum(np.abs(books.centroids).max(axis=(1, 2)), sampled) / np.float32(top)
+    scales = np.where(reach > np.finfo(np.float32).tiny, reach, 1).astype(np.float32)
+    centroids = np.clip(np.rint(books.centroids / scales[:, None, None]), -top, top).astype(np.int16)
     codes, table_scale = quantise_tables(products(books, weight) if tables is None else tables, table_bits)
     own = None if bias is None else bias.astype(np.float32)
     return VectorLayer(
-        centroids, codes, float(scale), float(table_scale), own, books.metric, input_bits, table_bits, books.columns
+        centroids, codes, scales, float(table_scale), own, books.metric, input_bits, table_bits, books.columns
     )

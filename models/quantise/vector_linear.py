@@ -167,7 +167,7 @@ def convert_linears(
             books,
             weight,
             model.vectors.get(f"{name}.bias"),
-            float(np.abs(x).max()),
+            np.abs(x).max(axis=0),
             input_bits=plan.input_bits,
             table_bits=plan.table_bits,
             tables=tables,

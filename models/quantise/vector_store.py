@@ -1,11 +1,12 @@
 """Converted layers on disk: a folder that appears whole or not at all.
 
     manifest.json          what was converted and how; one entry per layer with its file and SHA-256
-    layers/<name>.npz      centroids (Nc, c, v) int16, tables (Nc, c, N) int8 or int16, and bias (N,) float32 if any
+    layers/<name>.npz      centroids (Nc, c, v) int16, tables (Nc, c, N) int8 or int16, input_scales (Nc,) float32,
+                           and bias (N,) float32 if any
     network.yaml           of a classifier: its layers, for ``lutscape trace``
 
 A layer computes  dequantise(sum_k tables[k, idx[m, k], n]) = sum · table_scale + bias  with idx from
-x = clip(rint(a / input_scale)), :mod:`lutscape.sim.lut_dla.golden`.
+x = clip(rint(a / input_scales[k])), :mod:`lutscape.sim.lut_dla.golden`.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def write(
         (temporary / "layers").mkdir(parents=True)
         for name, layer in layers.items():
             path = temporary / "layers" / f"{name}.npz"
-            arrays = {"centroids": layer.centroids, "tables": layer.tables}
+            arrays = {"centroids": layer.centroids, "tables": layer.tables, "input_scales": layer.input_scales}
             if layer.bias is not None:
                 arrays["bias"] = layer.bias
             np.savez(path, **arrays)  # type: ignore[arg-type]
@@ -118,7 +119,6 @@ def _entry(name: str, layer: VectorLayer, path: Path) -> dict[str, Any]:
         "metric": layer.metric,
         "input_bits": layer.input_bits,
         "table_bits": layer.table_bits,
-        "input_scale": layer.input_scale,
         "table_scale": layer.table_scale,
         "table_bytes": layer.tables.size * layer.table_bits // 8,
         "unused_centroids": sum(count - len(np.unique(book, axis=0)) for book in layer.centroids),
@@ -146,7 +146,7 @@ def read(folder: Path) -> tuple[dict[str, VectorLayer], dict[str, Any]]:
         try:
             digest = hashlib.sha256(file.read_bytes()).hexdigest()
             with np.load(file, allow_pickle=False) as arrays:
-                centroids, tables = arrays["centroids"], arrays["tables"]
+                centroids, tables, scales = (arrays[key] for key in ("centroids", "tables", "input_scales"))
                 bias = arrays["bias"] if "bias" in arrays.files else None
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{file}: missing or damaged ({error}); convert again") from None
@@ -155,7 +155,7 @@ def read(folder: Path) -> tuple[dict[str, VectorLayer], dict[str, Any]]:
         layers[entry["name"]] = VectorLayer(
             centroids,
             tables,
-            entry["input_scale"],
+            scales,
             entry["table_scale"],
             bias,
             entry["metric"],

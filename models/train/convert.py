@@ -55,13 +55,13 @@ class Conversion:
         network: with trainable lookups.
         original: as it was trained, without.
         stages: in order, ``train`` first.
-        largest: greatest magnitude of the sampled inputs by layer.
+        largest: (K,) greatest magnitudes of the sampled inputs by layer.
     """
 
     network: Network
     original: Network
     stages: list[Stage] = field(default_factory=list)
-    largest: dict[str, float] = field(default_factory=dict)
+    largest: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def accuracies(self) -> dict[str, float]:
@@ -142,12 +142,9 @@ def convert(
 
     _stage(done, "train", key, learn, images, folder)
     sample = images.x_train[np.random.default_rng([seed, 4]).permutation(len(images.x_train))[: SAMPLED[kind]]]
-    done.largest = {name: float(np.abs(rows).max()) for name, rows in network.inputs(sample).items()}
+    done.largest = {name: np.abs(rows).max(axis=0) for name, rows in network.inputs(sample).items()}
     about = plan.as_dict()
-    later = ("calibrate_steps", "calibrate_rate", "joint_steps", "joint_centroid_rate", "joint_weight_rate")
-    rules = {
-        k: v for k, v in about.items() if k not in (*later, "temperature_rate", "reconstruct_rate", "task_gradient")
-    }
+    rules = {k: about[k] for k in ("v", "c", "metric", "variant", "keep", "rows")}
     for stage in lutboost.STAGES:
         if stage == "calibrate":
             rules = {k: v for k, v in about.items() if not k.startswith("joint")}

@@ -137,9 +137,10 @@ def test_an_integer_layer_comes_close_to_the_exact_one() -> None:
     rng = np.random.default_rng(6)
     x, weight = rng.standard_normal((400, 8)).astype(np.float32), rng.standard_normal((5, 8)).astype(np.float32)
     books = vector.codebooks(x, 2, 16, "l2", 0)
-    layer = vector.integer_layer(books, weight, None, float(np.abs(x).max()))
-    assert np.abs(layer.quantise(x)).max() == 127
-    assert np.abs(layer.centroids * layer.input_scale - books.centroids).max() <= layer.input_scale / 2 + 1e-6
+    layer = vector.integer_layer(books, weight, None, np.abs(x).max(axis=0))
+    assert np.abs(layer.quantise(x)).reshape(400, 4, 2).max(axis=(0, 2)).tolist() == [127] * 4  # each its own scale
+    scales = layer.input_scales[:, None, None]
+    assert (np.abs(layer.centroids * scales - books.centroids) <= scales / 2 + 1e-6).all()
     exact = books.decode(books.encode(x)) @ weight.T
     indices = books.encode(x)
     sums = sum(layer.tables[k][indices[:, k]].astype(np.int32) for k in range(4))
@@ -170,10 +171,10 @@ def test_bad_parameters_are_named(change: dict, text: str) -> None:
 def test_bad_layers_are_named() -> None:
     books = vector.codebooks(np.ones((4, 4)), 2, 4, "l2", 0)
     with pytest.raises(UserError, match=re.escape("weight of shape (3, 5); codebooks are of K = 4 columns")):
-        vector.integer_layer(books, np.ones((3, 5)), None, 1.0)
+        vector.integer_layer(books, np.ones((3, 5)), None, np.ones(4))
     with pytest.raises(UserError, match=re.escape("input: 1 bits; allowed: 2 to 16")):
-        vector.integer_layer(books, np.ones((3, 4)), None, 1.0, input_bits=1)
+        vector.integer_layer(books, np.ones((3, 4)), None, np.ones(4), input_bits=1)
     with pytest.raises(UserError, match="weight: 1 of 12 values are not finite"):
-        vector.integer_layer(books, np.where(np.eye(3, 4) * np.arange(4) == 2, np.inf, 1.0), None, 1.0)
+        vector.integer_layer(books, np.where(np.eye(3, 4) * np.arange(4) == 2, np.inf, 1.0), None, np.ones(4))
     with pytest.raises(UserError, match=re.escape("tables: 17 bits")):
         vector.quantise_tables(np.ones((1, 2, 2), np.float32), 17)

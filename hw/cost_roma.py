@@ -118,7 +118,7 @@ def areas(spec: RomaSpec) -> dict[str, Quantity]:
     share = spec.other_area_share
     known = spec.provenance("other_area_share")
     other = sum(q.value for q in found.values()) * share / (1 - share)
-    found["other"] = Quantity(other, "mm2", known.grade if known else Grade.ASSUMED, f"{share:.1%} of the die")
+    found["rest"] = Quantity(other, "mm2", known.grade if known else Grade.ASSUMED, f"{share:.1%} of the die")
     return found
 
 

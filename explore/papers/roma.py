@@ -46,6 +46,7 @@ def measure(root: Path) -> dict[str, Any]:
         "accuracy": _stored(folder / "accuracy.json"),
         "faults": _stored(folder / "faults.json"),
         "brom": _stored(folder / "brom.json"),
+        "golden": _stored(folder / "golden.json"),
     }
     plain: dict[str, Any] = json.loads(json.dumps(data))
     return plain
@@ -63,6 +64,7 @@ def _stored(path: Path) -> dict[str, Any] | None:
 
 def page(data: dict[str, Any]) -> Page:
     """Lay the numbers out."""
+    from lutscape.explore.papers import roma_measured as measured
     from lutscape.explore.papers import roma_sections as sections
     from lutscape.explore.papers import roma_tools as tools
 
@@ -90,7 +92,8 @@ def page(data: dict[str, Any]) -> Page:
     found = [
         sections.numbers(data), sections.conflicts(), sections.closing(data), sections.area(data), sections.sram(data),
         sections.times(data), sections.power(data), sections.density(data), tools.peers(data), tools.gpu(data),
-        tools.masks_and_yield(data), tools.accuracy(data), tools.questions(),
+        tools.masks_and_yield(data), measured.block_rom(data), measured.bits(data), measured.accuracy(data),
+        tools.questions(),
     ]  # fmt: skip
     return Page(
         title="ROMA and weights in ROM",

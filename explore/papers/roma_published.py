@@ -11,8 +11,8 @@ PAPER = "arXiv 2503.12988"
 
 DIE_MM2, DIE_W, CLOCK_MHZ, NODE = 503.7, 33.1, 500, "7nm"
 ROM_GB, SRAM_MB = 1.86, 304
-SHARES = {"L-Units": 0.732, "H-Units": 0.206, "Vector Units": 0.014, "other": 0.048}
-"""Of the die. H-Units are printed as 16.6 % in the digest; see H_PRINTED."""
+SHARES = {"L-Units": 0.732, "H-Units": 0.206, "Vector Units": 0.014, "rest": 0.048}
+"""Of the die; the rest is printed as "other". H-Units are printed as 16.6 % in the digest; see H_PRINTED."""
 H_PRINTED = 0.166
 L_UNIT_KUM2 = {"sram": 59.7, "standard": 36.7, "b-rom": 26.0, "fused": 22.5}
 L_UNIT_MW = {"sram": 19.2, "standard": 11.4, "b-rom": 6.9, "fused": 6.8}

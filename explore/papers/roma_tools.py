@@ -1,4 +1,4 @@
-"""Sections of the ROMA page around the machine: peers, a measured GPU, masks and yield, accuracy, questions."""
+"""Sections of the ROMA page around the machine: peers, a measured GPU, masks and yield, questions."""
 
 from __future__ import annotations
 
@@ -148,52 +148,6 @@ def masks_and_yield(data: dict[str, Any]) -> Section:
     )  # fmt: skip
 
 
-def accuracy(data: dict[str, Any]) -> Section:
-    """What was measured in the executor: accuracy of ROM formats, and faults."""
-
-    def mean(value: dict[str, float] | None, form: str) -> str:
-        return "–" if value is None else f"{value['value']:{form}} ± {value['error']:{form}}"
-
-    blocks: list[Text | Table] = []
-    found = data["accuracy"]
-    if found is None:
-        blocks.append(
-            Text("Perplexity of SmolLM2 in ROM is not measured here: run `reports/roma/accuracy.py`.", "note")
-        )
-    else:
-        rows: Rows = [
-            [r["weights"], str(r.get("activation_bits", "fp32")), str(r.get("kv", "fp32")),
-             f"{r['rank']} {r['adapter']}" if r.get("rank") else "none",
-             Cell(mean(r["perplexity"], ".3f"), Grade.MEASURED, "golden model in the executor"),
-             mean(r.get("kl"), ".4f")]
-            for r in found["rows"]
-        ]  # fmt: skip
-        blocks += [
-            Text(f"{found['model']} with all linear layers computed by the golden L-Unit, bit for bit; adapters from "
-                 "the singular value decomposition of what rounding left, no training."),
-            Table(["weights", "activation bits", "KV", "adapter rank", "perplexity", "KL to stored weights"], rows,
-                  left=(3,),
-                  caption=f"{found['windows']} windows of {found['context']} tokens; reports/roma/accuracy.py."),
-        ]  # fmt: skip
-    faults = data["faults"]
-    if faults is None:
-        blocks.append(Text("Faults are not measured here: run `reports/roma/faults.py`.", "note"))
-    else:
-        rows = [
-            [r["structure"], f"{r['rate']:.0e}" if r["rate"] else "0", r["way"], f"{r['damage']['opens']:,}",
-             f"{r['damage']['wrong_bits']:,}", Cell(mean(r["perplexity"], ".3f"), Grade.MEASURED, "golden model"),
-             mean(r.get("kl"), ".4f")]
-            for r in faults["rows"]
-        ]  # fmt: skip
-        blocks += [
-            Text("The same model in a ROM with open connections: as read, with the adapter it has anyway, with the "
-                 "adapter fitted to this die's faults, and with error correction."),
-            Table(["structure", "chance", "way", "open", "wrong bits", "perplexity", "KL to stored weights"], rows,
-                  left=(2,), caption="reports/roma/faults.py."),
-        ]  # fmt: skip
-    return Section("Accuracy and faults in a real model", blocks)
-
-
 def questions() -> Section:
     """Where each question is answered."""
     rows: Rows = [
@@ -215,6 +169,6 @@ def questions() -> Section:
                                                          "figures"],
         ["How dense is the ROM?", "`configs/memory/rom.yaml`", "by depth and by what is counted; every number with its "
                                                                "source"],
-        ["Without network?", "all of the above", "shapes of 20 models are packaged; weights are a file"],
+        ["Without network?", "all of the above", "shapes of models are packaged; weights are a file"],
     ]  # fmt: skip
     return Section("Questions and where they are answered", [Table(["question", "command", "how"], rows, left=(1, 2))])

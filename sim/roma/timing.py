@@ -102,6 +102,7 @@ def timing(spec: RomaSpec, trace: Trace) -> Result:
     cycles = longest + overhead
     bound = np.array(list(parts))[stacked.argmax(axis=0)]
     bound = np.where(overhead > longest, "step", bound)
+    bound = np.where(cycles > 0, bound, "host")
     figures = {
         "context_tokens": (float(split.tokens), FITS),
         "lora_rank": (float(spec.lora.rank), Source(grade=Grade.DERIVED, source="of the spec")),

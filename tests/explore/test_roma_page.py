@@ -111,3 +111,37 @@ def test_the_page_stands_alone(stored: dict[str, Any]) -> None:
     assert "http" not in re.sub(r'src="data:[^"]*"', "", html).replace("http-equiv", "")
     for grade in ("published", "derived", "assumed"):
         assert f'class="g g-{grade}" title="' in html
+
+
+def test_long_runs_are_shown(stored: dict[str, Any]) -> None:
+    """Made-up numbers in the form that reports/roma writes."""
+
+    def mean(value: float) -> dict[str, float]:
+        return {"value": value, "error": 0.01}
+
+    rom = {"library": "ASAP7", "depth": 64, "width": 16, "area_um2": 10.0, "area_um2_per_bit": 0.01,
+           "energy_fj_per_bit": 1.5, "energy_pj_per_read": 0.02, "min_period_ps": 100.0}  # fmt: skip
+    brom = {
+        "model": "m", "layer": 0,
+        "transistors": {
+            "depth": 3328, "width": 274, "claim": 0.4, "area_bounds": {"quarter_cells": 0.23},
+            "rows": [{"mux": 4, "standard_per_bit": 1.1, "block_per_bit": 0.4, "saving": 0.636}],
+        },
+        "roms": [{**rom, "form": "standard"}, {**rom, "form": "block", "area_um2": 11.0}],
+        "units": [{"library": "ASAP7", "words": 64, "form": "block", "compute_area_um2": 9000.0, "rom_area_um2": 500.0,
+                   "area_um2": 9400.0, "energy_pj_per_row": 12.3}],
+    }  # fmt: skip
+    damage = {"opens": 12, "wrong_bits": 34, "left_bits": 0, "detected": 0}
+    faults = {"model": "m", "rows": [{"structure": "block", "rate": 1e-6, "way": "secded", "damage": damage,
+                                      "perplexity": mean(12.5), "kl": mean(0.25)}]}  # fmt: skip
+    accuracy = {"model": "m", "windows": 8, "context": 256, "rows": [
+        {"weights": "as stored", "perplexity": mean(11.5)},
+        {"weights": "uint4", "activation_bits": 12, "kv": "fp8_e4m3", "rank": 16, "adapter": "weighted",
+         "perplexity": mean(12.25), "kl": mean(0.125)},
+    ]}  # fmt: skip
+    said = words(
+        papers.render("roma", {**stored, "brom": brom, "faults": faults, "accuracy": accuracy, "golden": None})
+    )
+    for text in ("63.6%", "+10.0%", "9.00 k µm²", "-1.1%", "secded", "12.500 ± 0.010", "0.2500 ± 0.0100", "16 weighted",
+                 "run reports/roma/golden.py"):  # fmt: skip
+        assert text in said, text

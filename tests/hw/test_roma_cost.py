@@ -44,7 +44,7 @@ def test_area_of_the_die_and_its_split() -> None:
     areas = {name: q.value for name, q in cost_roma.areas(machine()).items()}
     total = sum(areas.values())
     assert total == pytest.approx(503.7, rel=0.05)
-    for name, share in (("L-Units", 0.732), ("H-Units", 0.206), ("Vector Units", 0.014), ("other", 0.048)):
+    for name, share in (("L-Units", 0.732), ("H-Units", 0.206), ("Vector Units", 0.014), ("rest", 0.048)):
         assert areas[name] / total == pytest.approx(share, rel=0.05)
 
 

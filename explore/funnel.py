@@ -234,7 +234,7 @@ def exposed_swaps(spec: LutDlaSpec, work: Work) -> float:
     """Return the share of lookups in passes of full blocks that are over before the next table is there."""
     bank = spec.codebook.c * spec.columns_per_pass * spec.imm.table_bits / 8 / spec.dram_bytes_per_cycle
     fill = stage_timing.fill_cycles(spec.codebook, spec.imm.lanes, spec.imm.fill_entries)
-    rows = np.minimum(work.m, spec.imm.rows)
+    rows = np.minimum(-(-work.m // spec.rows_per_cycle), spec.imm.rows)
     lookups = work.m * np.array([subspaces(int(k), spec.codebook.v) for k in work.k]) * work.n * work.count
     waits = np.maximum(bank, fill) > rows
     return float(lookups[waits].sum() / lookups.sum())
@@ -267,7 +267,7 @@ def balance(spec: LutDlaSpec, work: Work) -> float:
     tiles = -(-work.n // spec.columns_per_pass)
     again = spec.dataflow in ("ls-n", "nkm", "nmk", "mnk") and spec.indices == "recompute"
     encode = rows * (tiles if again else 1) / stage_timing.indices_per_cycle(spec)
-    return float((rows * tiles).sum() / encode.sum())
+    return float((rows * tiles).sum() / spec.rows_per_cycle / encode.sum())
 
 
 def _balance(spec: LutDlaSpec, work: Work, low: float, high: float) -> str:

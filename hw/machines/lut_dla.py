@@ -90,10 +90,13 @@ class Ccm(Part):
 
 
 class Imm(Part):
-    """In-memory matching modules. All of them look up the same indices, each in the table of its own columns."""
+    """In-memory matching modules."""
 
     count: int = Field(ge=1, le=64)
-    """nI: modules side by side; neighbouring modules take neighbouring tiles of columns."""
+    """nI: modules side by side."""
+    share: Literal["columns", "rows"] = "columns"
+    """What modules divide among them: ``columns``, all look up the same indices, each in the table of its own columns;
+    ``rows``, all hold the same table and take rows in turn, which needs as many indices per cycle as modules."""
     lanes: int = Field(ge=1, le=4096)
     """Tn: columns of one table, adders of one module."""
     table_bits: int = Field(default=8, ge=2, le=16)
@@ -157,6 +160,7 @@ class LutDlaSpec(Spec):
             "ccm.dpe_stages",
             "ccm.input_rows",
             "imm.count",
+            "imm.share",
             "imm.lanes",
             "imm.table_bits",
             "imm.accumulator_bits",
@@ -220,8 +224,13 @@ class LutDlaSpec(Spec):
 
     @property
     def columns_per_pass(self) -> int:
-        """Columns that all modules hold tables of: nI Tn."""
-        return self.imm.count * self.imm.lanes
+        """Columns that all modules together hold tables of: nI Tn, or Tn where they share rows."""
+        return self.imm.lanes * (self.imm.count if self.imm.share == "columns" else 1)
+
+    @property
+    def rows_per_cycle(self) -> int:
+        """Rows that are looked up at a time: nI where modules share rows, else 1."""
+        return self.imm.count if self.imm.share == "rows" else 1
 
     @property
     def table_bank_bits(self) -> int:
@@ -235,5 +244,5 @@ class LutDlaSpec(Spec):
 
     @property
     def peak_macs_per_second(self) -> float:
-        """Multiply-accumulates replaced per second at one index per cycle: v Tn nI clock."""
-        return self.codebook.v * self.columns_per_pass * self.clock_mhz * 1e6
+        """Multiply-accumulates replaced per second at full rate: v Tn nI clock."""
+        return self.codebook.v * self.imm.count * self.imm.lanes * self.clock_mhz * 1e6

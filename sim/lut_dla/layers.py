@@ -1,12 +1,13 @@
 """Cycles and traffic of one matrix product on LUT-DLA.
 
 Symbols, all cycles in the modules' clock: M, N, K of the product; Nc = ⌈K/v⌉; T = ⌈N/(nI Tn)⌉ passes over the columns;
-M_b rows of a block; β DRAM bytes per cycle; ρ indices per cycle that the chains deliver; F beats that fill a bank;
-D bytes of one pass's tables, plus its activations and centroids where it encodes; O bytes of the outputs it finishes.
+M_b rows of a block; p rows per cycle (1, or nI modules that share rows; T is then ⌈N/Tn⌉, and scratchpads add up);
+β DRAM bytes per cycle; ρ indices per cycle that the chains deliver; F beats that fill a bank; D bytes of one pass's
+tables, plus its activations and centroids where it encodes; O bytes of the outputs it finishes.
 
 A *pass* is one table of c x nI Tn met by all rows of a block. It takes as long as the slowest of
 
-    lookup     M_b
+    lookup     ⌈M_b / p⌉
     encode     where indices are made: max(M_b / ρ, loading c centroids), and, if activations come from DRAM,
                M_b latency / (nC input_rows): more cannot be under way than the input buffers hold
     vector     in the last subspace: M_b columns / vector_lanes, sums leave as they are finished
@@ -107,6 +108,7 @@ class _Machine:
         self.order = order_of(spec.dataflow)
         self.nc = subspaces(product.k, spec.codebook.v)
         self.width = spec.columns_per_pass
+        self.rows_per_cycle = spec.rows_per_cycle
         self.tiles = -(-product.n // self.width)
         self.last_width = product.n - (self.tiles - 1) * self.width
         self.stationary = stays(spec.dataflow, {"n": self.tiles, "k": self.nc})
@@ -123,6 +125,10 @@ class _Machine:
         self.centroid_bytes = book.c * book.v * book.input_bits / 8  # of one subspace
         self.centroid_cycles = stage_timing.centroid_load_cycles(book) * spec.imm_clock_mhz / spec.ccm.clock_mhz
         self.rho = stage_timing.indices_per_cycle(spec)
+
+    def lookup(self, rows: int) -> float:
+        """Return cycles that looking up one subspace of some rows takes."""
+        return float(-(-rows // self.rows_per_cycle))
 
     def encode(self, rows: int) -> float:
         """Return cycles that encoding one subspace of some rows takes."""
@@ -146,7 +152,7 @@ class _Machine:
             streams: the chains feed it directly.
             last: it finishes its sums.
         """
-        busy = max(float(rows), self.encode(rows) if streams else 0.0)
+        busy = max(self.lookup(rows), self.encode(rows) if streams else 0.0)
         if not last:
             return Pass(busy, self.load(rows, columns, encodes))
         share = rows * columns / (self.product.m * self.product.n)
@@ -174,7 +180,8 @@ def block_rows(spec: LutDlaSpec, product: Product) -> int:
     each = tiles if "n" in sums_inside else 1
     if each > spec.imm.rows:
         raise UserError(f"{here}: imm.rows = {spec.imm.rows} holds no row of N sums; use imm.rows >= {each}")
-    block = min(product.m, spec.imm.rows // each) if "m" in sums_inside else product.m
+    held_rows = spec.imm.rows // each * spec.rows_per_cycle
+    block = min(product.m, held_rows) if "m" in sums_inside else product.m
     if tiles == 1:
         return block
     if order in ("nkm", "nmk", "mnk") and spec.indices == "store":
@@ -208,10 +215,11 @@ def time_product(spec: LutDlaSpec, product: Product) -> Layer:
         loads, first, centroid_loads = at.blocks, first_load(root), at.blocks * nc
         encode = at.encodings * sum(at.encode(rows) * count for rows, count in _row_blocks(at)) * nc
         if at.order in ("knm", "kmn"):  # the first subspace is looked up as it is encoded
-            passes += max(0.0, at.encode(min(at.block, m)) - min(at.block, m))
+            first_rows = min(at.block, m)
+            passes += max(0.0, at.encode(first_rows) - at.lookup(first_rows))
     else:
         passes, waits, encode = _changing(at)
-        loads, first = m, at.load(1, min(product.n, at.width), False)
+        loads, first = int(at.lookup(m)), at.load(1, min(product.n, at.width), False)
         centroid_loads = nc if at.order == "kmn" or nc == 1 else m * nc
     tables = at.table_byte * product.n * nc * loads
     activations = product.activation_bytes * at.encodings
@@ -221,7 +229,7 @@ def time_product(spec: LutDlaSpec, product: Product) -> Layer:
     return Layer(
         cycles=max(passes, dram) + start,
         encode=encode,
-        lookup=float(m * nc * tiles),
+        lookup=sum(at.lookup(rows) * count for rows, count in _row_blocks(at)) * nc * tiles,
         table=max(tables / at.beta, at.fill * nc * tiles * loads),
         dram=dram,
         exposed=waits + first,
@@ -280,10 +288,10 @@ def _subspaces_first(at: _Machine) -> Repeat:
 
 def _changing(at: _Machine) -> tuple[float, float, float]:
     """Return (cycles, waiting, encoding) where every lookup needs another table."""
-    m, nc = at.product.m, at.nc
-    lookups = m * nc * at.tiles
+    m, nc, steps = at.product.m, at.nc, at.lookup(at.product.m) * at.nc
+    lookups = steps * at.tiles
     wide, last = at.load(1, at.width, False), at.load(1, at.last_width, False)
-    cycles = m * nc * ((at.tiles - 1) * max(1.0, wide) + max(1.0, last))
+    cycles = steps * ((at.tiles - 1) * max(1.0, wide) + max(1.0, last))
     if at.order == "kmn" or nc == 1:  # the centroids stay while the rows pass
         encode = nc * at.encode(m)
     else:

@@ -138,7 +138,8 @@ def fifo_words_per_ps(spec: LutDlaSpec) -> float:
 def indices_per_cycle(spec: LutDlaSpec) -> float:
     """Return the indices that all chains bring into the modules' clock domain per cycle of that clock.
 
-    Chains take rows in turn and have a FIFO each; the modules take at most one index per cycle, all of them the same.
+    Chains take rows in turn and have a FIFO each; the modules take one index per cycle, all of them the same, or one
+    each where they share rows.
     """
     return spec.ccm.count * spec.ccm.ccus * fifo_words_per_ps(spec) * 1e6 / spec.imm_clock_mhz
 

@@ -149,7 +149,7 @@ def _activity(
 ) -> dict[str, Floats]:
     """(R,) elementary operations: distances, indices through the FIFO, lookups (one lane), entries filled."""
     indices = np.where(looked_up, ops.m * _column(layers, "subspaces") * _column(layers, "encodings"), 0.0)
-    entries = _column(layers, "table_bytes") * 8 / spec.imm.table_bits
+    entries = _column(layers, "table_bytes") * spec.rows_per_cycle * 8 / spec.imm.table_bits  # a copy for each
     return {
         "distance": indices * spec.codebook.c,
         "index": indices,
@@ -186,7 +186,7 @@ def _chip_bytes(
     stays = (ops.activation_bytes - act_dram) * reads + (ops.output_bytes - out_dram)
     passing = np.where(looked_up, 0.0, act_dram + out_dram + ops.weight_bytes + ops.kv_read_bytes)
     return {
-        "table": lookups * imm.table_bits / 8 + _column(layers, "table_bytes"),
+        "table": lookups * imm.table_bits / 8 + _column(layers, "table_bytes") * spec.rows_per_cycle,
         "scratchpad": sums * imm.accumulator_bits / 8,
         "index_buffer": indices * book.index_bits / 8,
         "input_buffer": 2 * padded * book.input_bits / 8,

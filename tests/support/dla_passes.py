@@ -24,7 +24,8 @@ def walk(spec: LutDlaSpec, m: int, n: int, k: int, act_bytes: float, out_bytes: 
     f_imm, f_ccm = spec.clock_mhz * 1e6, spec.ccm.clock_mhz * 1e6
     beta = spec.dram.bandwidth_gb_s * 1e9 * spec.dram.efficiency / f_imm
     nc = -(-k // book.v)
-    width = imm.count * imm.lanes
+    at_once = imm.count if imm.share == "rows" else 1  # rows looked up per cycle
+    width = imm.lanes * (imm.count if imm.share == "columns" else 1)
     chains = spec.ccm.count * spec.ccm.ccus
     trip_s = (spec.synchroniser_stages + 1) * (1 / f_ccm + 1 / f_imm)
     rate = chains * min(f_ccm, f_imm, spec.fifo_depth / trip_s) / f_imm
@@ -56,7 +57,7 @@ def walk(spec: LutDlaSpec, m: int, n: int, k: int, act_bytes: float, out_bytes: 
         for t, s in order:
             columns = len(column_tiles[t])
             encodes = t == 0 or (spec.dataflow == "ls-n" and spec.indices == "recompute")
-            busy = float(r)
+            busy = float(len(range(0, r, at_once)))
             if encodes and spec.dataflow == "ls-n":
                 busy = max(busy, encode(r))
             store = 0.0
@@ -82,7 +83,7 @@ def walk(spec: LutDlaSpec, m: int, n: int, k: int, act_bytes: float, out_bytes: 
         for size, least in groups:
             total += max(sum(periods[at : at + size]), least)
             at += size
-        total += max(0.0, encode(len(row_blocks[0])) - len(row_blocks[0]))
+        total += max(0.0, encode(len(row_blocks[0])) - len(range(0, len(row_blocks[0]), at_once)))
     else:
         total = sum(periods)
     first = passes[0][1]

@@ -95,16 +95,17 @@ def test_minimum_memory_is_what_a_walk_through_the_loops_needs(m: int, n: int, k
     chains=st.integers(1, 3),
     bandwidth=st.sampled_from([0.5, 5.0, 80.0]),
     on_dram=st.booleans(),
+    share=st.sampled_from(["columns", "rows"]),
 )
 @settings(max_examples=300, deadline=None)
 def test_closed_form_equals_the_walk_through_every_pass(
     dataflow: str, indices: str, m: int, n: int, k: int, v: int, c: int, lanes: int, count: int, rows: int,
-    vector: int, ccm_mhz: int, chains: int, bandwidth: float, on_dram: bool,
+    vector: int, ccm_mhz: int, chains: int, bandwidth: float, on_dram: bool, share: str,
 ) -> None:  # fmt: skip
     spec = machine(
         dataflow=dataflow, indices=indices, codebook__v=v, codebook__c=c, imm__lanes=lanes, imm__count=count,
         imm__rows=rows, imm__fill_entries=16, vector_lanes=vector, ccm__clock_mhz=ccm_mhz, ccm__ccus=chains,
-        ccm__input_rows=16, dram__bandwidth_gb_s=bandwidth,
+        ccm__input_rows=16, dram__bandwidth_gb_s=bandwidth, imm__share=share,
     )  # fmt: skip
     act, out = (float(m * k), float(2 * m * n)) if on_dram else (0.0, 0.0)
     product = Product("x", m, n, k, act, out)
@@ -191,6 +192,20 @@ def test_one_column_tile_makes_orders_equal() -> None:
     assert found["ls-n"].cycles == found["nkm"].cycles
     assert found["ls-k"].cycles == found["knm"].cycles == found["kmn"].cycles
     assert found["ls-n"].table_bytes == found["ls-k"].table_bytes
+
+
+def test_modules_that_share_rows_need_more_indices() -> None:
+    # N = 128: of two modules of 128 lanes one is idle, unless they share rows; then two indices a cycle are needed.
+    product = Product("x", 256, 128, 768)
+    columns = time_product(machine(), product)
+    rows = machine(imm__share="rows")
+    assert (rows.columns_per_pass, rows.rows_per_cycle) == (128, 2)
+    assert rows.peak_macs_per_second == machine().peak_macs_per_second
+    one_chain, two_chains = time_product(rows, product), time_product(specs.override(rows, {"ccm.ccus": 2}), product)
+    assert one_chain.lookup == columns.lookup / 2
+    assert one_chain.cycles == columns.cycles  # a FIFO gives one index per cycle of the modules, at most
+    assert two_chains.cycles == pytest.approx(columns.cycles / 2, rel=0.02)
+    assert two_chains.table_bytes == columns.table_bytes  # broadcast
 
 
 def test_v_that_does_not_divide_k_is_padded() -> None:

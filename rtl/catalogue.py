@@ -181,8 +181,10 @@ def reference() -> list[Cell]:
     from lutscape.rtl.cells import l_unit
     from lutscape.rtl.cells.accumulator import accumulator
     from lutscape.rtl.cells.adder_tree import adder_tree
+    from lutscape.rtl.cells.align_unit import align_unit
     from lutscape.rtl.cells.array import array_cell
     from lutscape.rtl.cells.fifo import fifo
+    from lutscape.rtl.cells.secded_decoder import secded_decoder
     from lutscape.rtl.cells.unit import unit
 
     found = [adder_tree(5, 6), adder_tree(8, 4), accumulator(20, 8), accumulator(9, 8), fifo(8, 2), fifo(5, 7, 3)]
@@ -192,6 +194,7 @@ def reference() -> list[Cell]:
     for unit_, weight_bits, form in reference_l_units():
         words = l_unit.reference_words(unit_, 6, -(-weight_bits // unit_.plane_bits))
         found += l_unit.l_unit(unit_, words, weight_bits, form).all_parts
+    found += [*align_unit(reference_l_units()[0][0]).all_parts, secded_decoder(8)]
     return list({cell.name: cell for cell in found}.values())
 
 

@@ -408,11 +408,13 @@ def coverage(unit: LUnit, words: npt.NDArray[np.uint8], planes: int, beats: Beat
 
 
 def cells(spec: RomaSpec) -> list[Cell]:
-    """Return the cells of one L-Unit of a spec, the unit last; its ROM holds reference words, not weights.
+    """Return the alignment unit and one L-Unit of a spec, that last; its ROM holds reference words, not weights.
 
     Raises:
         UserError: RAM in place of the ROM, or a unit that cannot be built.
     """
+    from lutscape.rtl.cells.align_unit import align_unit
+
     unit = spec.l_unit
     if unit.form == "sram":
         raise UserError(f"{spec.name}: l_unit.form = 'sram' has no Verilog; allowed: standard, b-rom, fused")
@@ -422,7 +424,8 @@ def cells(spec: RomaSpec) -> list[Cell]:
     golden.check(unit, unit.encoding, bits, f"{spec.name}: l_unit")
     planes = -(-bits // unit.plane_bits)
     words = reference_words(unit, unit.rom_words // planes, planes)
-    return list(l_unit(unit, words, bits, "standard" if unit.form == "standard" else "block").all_parts)
+    built = l_unit(unit, words, bits, "standard" if unit.form == "standard" else "block")
+    return list({cell.name: cell for cell in (*align_unit(unit).all_parts, *built.all_parts)}.values())
 
 
 @cache

@@ -135,5 +135,5 @@ def test_reference_has_every_kind() -> None:
     assert len({c.name for c in found}) == len(found)
     kinds = {f"{f}_{part}" for f in ("lut", "lutfull", "add", "mac") for part in ("pe", "array")}
     kinds |= {f"{f}_{part}" for f in ("lut", "lutfull") for part in ("builder", "unit")}
-    kinds |= {"l_unit", "rom_block", "rom_or", "rom_standard"}
+    kinds |= {"align_unit", "secded_decoder", "l_unit", "rom_block", "rom_or", "rom_standard"}
     assert {c.kind for c in found} == kinds | {"adder_tree", "accumulator", "fifo", "narrower"}

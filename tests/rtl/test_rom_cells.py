@@ -15,8 +15,10 @@ from lutscape.hw.machines.roma import LUnit
 from lutscape.models.quantise import rom
 from lutscape.rtl import brom, brom_transistors, catalogue
 from lutscape.rtl.cell import Cell
+from lutscape.rtl.cells.align_unit import align_unit
 from lutscape.rtl.cells.l_unit import l_unit, reference_words, slice_beats
 from lutscape.rtl.cells.rom_cell import FORMS, candidates, rom_cell
+from lutscape.rtl.cells.secded_decoder import secded_decoder
 from lutscape.rtl.mutation import score
 from lutscape.rtl.verify import verify
 from lutscape.sim.roma import golden, stage_timing
@@ -140,6 +142,21 @@ def test_cycles_of_an_l_unit_are_those_of_the_timing_model(form: str, cycles: in
     assert cell.schedule(beats)["d"][-1] == stage_timing.rows_cycles(unit, 7, planes) - 1
 
 
+@pytest.mark.parametrize(("group", "bits"), [(8, 4), (9, 7), (8, 11), (12, 12), (8, 13), (10, 24)])
+def test_alignment_is_the_golden_one(group: int, bits: int) -> None:
+    assert verify(align_unit(LUnit(group=group, activation_bits=bits)), vectors=400).failures() == []
+
+
+@pytest.mark.parametrize("bits", [2, 4, 26, 64, 274])
+def test_a_decoder_corrects_what_the_model_corrects(bits: int) -> None:
+    assert verify(secded_decoder(bits), vectors=100).failures() == []
+
+
+def test_units_that_are_too_large() -> None:
+    with pytest.raises(UserError, match="secded_decoder: bits = 1; allowed: 2 … 4096"):
+        secded_decoder(1)
+
+
 UNITS = st.fixed_dictionaries({
     "group": st.sampled_from([8, 12, 16]),
     "cycles_per_word": st.sampled_from([1, 2, 4]),
@@ -202,7 +219,7 @@ def test_l_units_that_cannot_be_built(changes: dict[str, int], bits: int, depth:
 def test_cells_of_a_spec() -> None:
     spec = specs.override(specs.load("roma"), {"l_unit.rom_words": 8})
     built = catalogue.cells(spec)
-    assert [c.kind for c in built] == ["rom_block", "adder_tree", "l_unit"]
+    assert [c.kind for c in built] == ["adder_tree", "align_unit", "rom_block", "l_unit"]
     assert built[-1].parameters["planes"] == 2
     with pytest.raises(UserError) as error:
         catalogue.cells(specs.override(spec, {"l_unit.form": "sram"}))

@@ -44,7 +44,7 @@ def dla() -> None:
 @click.option("--calibrate-steps", type=click.IntRange(0), help="Batches that centroids alone learn from.")
 @click.option("--joint-steps", type=click.IntRange(0), help="Batches that everything learns from.")
 @click.option("--input-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Activations, centroids.")
-@click.option("--table-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Table entries.")
+@click.option("--table-bits", type=click.IntRange(2, 16), help="Table entries. [default: 8; language models 16]")
 @click.option("--ridge", default=0.1, show_default=True, help="Language model: fit tables; 0: exact products.")
 @click.option("--text", type=click.Path(path_type=Path), help="Language model: UTF-8 file; default: pydoc_data.topics.")
 @click.option("--rows", type=click.IntRange(1), help="Sampled rows of a codebook. [default: 4096; models 2048]")
@@ -57,7 +57,8 @@ def convert(network: str, output: Path, force: bool, as_json: bool, seed: int, *
 
     NETWORK is mlp or cnn, trained here on images and converted by LUTBoost (replace, calibrate, joint), or a
     language model with weights (smollm2-135m, a GGUF file), whose linear layers are converted on sampled
-    activations. An interrupted training is taken up where its last finished stage ended.
+    activations, without training; its few huge activations need tables of more than 8 bits. An interrupted
+    training is taken up where its last finished stage ended.
     """
     from lutscape.models.quantise import vector, vector_store
 
@@ -121,7 +122,7 @@ def _classifier(kind: str, v: int, seed: int, options: dict[str, Any]) -> Conver
         done = run(
             images, kind, replace(plan, **steps), seed, epochs=options["epochs"], folder=folder, progress=progress
         )
-        layers = done.layers(options["input_bits"], options["table_bits"])
+        layers = done.layers(options["input_bits"], options["table_bits"] or 8)
         calls: dict[str, Callable[..., Any]] = {name: LookupLinear(layer) for name, layer in layers.items()}
         exact = done.computed_by(calls).accuracy(
             images.x_test, images.y_test, lambda n, total: progress("integer tables", n, total)
@@ -148,8 +149,11 @@ def _language_model(name: str, v: int, seed: int, options: dict[str, Any]) -> Co
     from lutscape.models.text import default_text, read_text, sha256
     from lutscape.sim.lut_dla.linear import LookupLinear
 
-    if options["keep"] or options["variant"] != "lutboost" or options["epochs"] is not None:
-        raise UserError("--keep, --variant and --epochs are for mlp and cnn; a language model is not trained here")
+    trained = ("epochs", "calibrate_steps", "joint_steps")
+    if options["keep"] or options["variant"] != "lutboost" or any(options[k] is not None for k in trained):
+        raise UserError(
+            "--keep, --variant, --epochs and the steps are for mlp and cnn; a language model is not trained here"
+        )
     plan = vector_linear.LinearPlan(
         v,
         options["c"],
@@ -158,7 +162,7 @@ def _language_model(name: str, v: int, seed: int, options: dict[str, Any]) -> Co
         options["rows"] or vector_linear.LinearPlan.rows,
         options["ridge"] or None,
         options["input_bits"],
-        options["table_bits"],
+        options["table_bits"] or vector_linear.LinearPlan.table_bits,
     )
     text = default_text() if options["text"] is None else read_text(options["text"])
     with progress_bar() as progress:

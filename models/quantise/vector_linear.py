@@ -43,7 +43,8 @@ class LinearPlan:
         rows: sampled input rows of a layer.
         ridge: regularisation of fitted tables; None: exact products.
         input_bits: of activations and centroids.
-        table_bits: of table entries.
+        table_bits: of table entries. A few activations of language models are hundreds of times the usual ones; the
+            one scale of a layer's tables must span their products.
     """
 
     v: int = 4
@@ -53,7 +54,7 @@ class LinearPlan:
     rows: int = 2048
     ridge: float | None = 0.1
     input_bits: int = 8
-    table_bits: int = 8
+    table_bits: int = 16
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for JSON."""

@@ -5,6 +5,7 @@ The directory holds, besides index.html:
 =============================  ==============================================================================
 comparison.yaml                the file, word for word
 comparison.json                every number of the page
+picture.png                    the first workload's figure
 WORKLOAD/trace.parquet         what all machines ran
 WORKLOAD/MACHINE/              the stored sweep of a machine with parameters: ``lutscape choose`` and ``report`` read it
 WORKLOAD/MACHINE.sweep.yaml    its sweep file, and hardware/MACHINE.yaml its template
@@ -170,6 +171,9 @@ def run(
     store.write(directory / "comparison.json", json.dumps(document, indent=1) + "\n")
     page = directory / "index.html"
     store.write(page, comparison_page.render(comparison, document))
+    first = next(iter(document["workloads"].values()))
+    if first["decode_tokens"]:
+        store.write(directory / "picture.png", comparison_page.picture(first))
     return page
 
 

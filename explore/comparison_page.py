@@ -105,7 +105,7 @@ def _workload(work: dict[str, Any]) -> list[Any]:
     rows: list[list[Cell | str]] = []
     for row in work["rows"]:
         if "refused" in row:
-            rows.append([_name(row), *(Cell("–", small="cannot run") for _ in heads[1:-1]), row["refused"]])
+            rows.append([_name(row), *(Cell("–", small="cannot run") for _ in heads[1:-1]), _short(row["refused"])])
             continue
         waits = ", ".join(f"{k} {percent(v)}" for k, v in list(row["bound_by"].items())[:2])
         rows.append([_name(row), *(_metric(row, n) for n in COLUMNS),
@@ -119,6 +119,11 @@ def _workload(work: dict[str, Any]) -> list[Any]:
                                 "Energy and time of one generated token; the area of a disc grows with what is counted "
                                 "of the machine. Logarithmic axes."))  # fmt: skip
     return blocks
+
+
+def _short(reason: str) -> str:
+    """Return a reason without where the trials lie."""
+    return reason.split("; the trials are kept")[0]
 
 
 def _name(row: dict[str, Any]) -> Cell:
@@ -152,18 +157,34 @@ def _measured(device: dict[str, Any], columns: int) -> list[Cell | str]:
         missing = Cell("–", small=device.get("missing", {}).get(name, MISSING[name]))
         cells.append(missing if m is None else Cell(quantity(m["value"], METRICS[name][0]), Grade(m["grade"]),
                                                    m["source"]))  # fmt: skip
-    return [*cells, *(Cell("–", small="a whole die: 814 mm² at 4 nm") for _ in range(columns - len(cells) - 1)),
+    return [*cells, *(Cell("–", small="whole die") for _ in range(columns - len(cells) - 1)),
             device.get("waits", "")]  # fmt: skip
+
+
+def together(points: Sequence[tuple[float, ...]], near: float = 1.35) -> list[list[int]]:
+    """Return which points are so near to each other that they share a label, as lists of indices."""
+    groups: list[list[int]] = []
+    for i, point in enumerate(points):
+        for group in groups:
+            if all(1 / near < a / b < near for a, b in zip(point, points[group[0]], strict=True)):
+                group.append(i)
+                break
+        else:
+            groups.append([i])
+    return groups
 
 
 def scatter(ax: Axes, work: dict[str, Any]) -> None:
     """Draw energy against time per token."""
-    for i, row in enumerate(ran(work)):
-        x, y = (row["metrics"][n]["value"] for n in ("time_per_token_s", "energy_per_token_j"))
+    shown = ran(work)
+    points = [tuple(row["metrics"][n]["value"] for n in ("time_per_token_s", "energy_per_token_j")) for row in shown]
+    for i, (row, (x, y)) in enumerate(zip(shown, points, strict=True)):
         size = 30 + 25 * max(total_area(row), 0.01) ** 0.5
-        colour = PALETTE[i % len(PALETTE)]
-        ax.scatter(x * 1e6, y * 1e3, s=size, color=colour, alpha=0.75, linewidths=0)
-        ax.annotate(row["machine"], (x * 1e6, y * 1e3), xytext=(5, 4), textcoords="offset points", fontsize=7.5)
+        ax.scatter(x * 1e6, y * 1e3, s=size, color=PALETTE[i % len(PALETTE)], alpha=0.75, linewidths=0)
+    for members in together(points):
+        x, y = points[members[-1]]
+        text = "\n".join(shown[i]["machine"] for i in members)
+        ax.annotate(text, (x * 1e6, y * 1e3), xytext=(11, 0), textcoords="offset points", fontsize=7.5, va="center")
     for device in work["measured"]:
         m = device.get("metrics", {})
         if {"time_per_token_s", "energy_per_token_j"} <= m.keys():
@@ -182,6 +203,21 @@ def scatter(ax: Axes, work: dict[str, Any]) -> None:
     ax.set_ylabel("energy per token, mJ")
     ax.margins(0.12)
     ax.grid(color=MUTED, alpha=0.15)
+
+
+def picture(work: dict[str, Any]) -> bytes:
+    """Return the figure of a workload as PNG."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    from lutscape.explore import figures
+
+    with matplotlib.rc_context(figures.STYLE):
+        canvas = Canvas(figsize=(8.6, 3.6), layout="constrained")
+        FigureCanvasAgg(canvas)
+        scatter(canvas.subplots(), work)
+        return figures.render(canvas)[1]
 
 
 def _accuracy(comparison: Comparison, works: dict[str, Any]) -> Section:

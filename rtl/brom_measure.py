@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from lutscape.hw.machines.roma import LUnit
 from lutscape.rtl import calibrate_operands, gatesim, liberty, measure, power, synth
+from lutscape.rtl.cell import Cell
 from lutscape.rtl.cells.l_unit import l_unit, slice_beats
 from lutscape.rtl.cells.rom_cell import rom_cell
 from lutscape.sim.roma import golden
@@ -137,6 +138,28 @@ def unit_row(
         "energy_pj_per_row": round((power_w.internal_w + power_w.switching_w) * row_s * 1e12, 5),
         "leakage_uw": round(power_w.leakage_w * 1e6, 5),
         "values_checked": found.values,
+        "recipe": built.recipe,
+        "key": built.key,
+        "seconds": round(built.seconds, 1),
+    }
+
+
+def cell_row(cell: Cell, library: Library) -> dict[str, Any]:
+    """Return area and delay of a cell.
+
+    Raises:
+        UserError: as synthesis.
+    """
+    built = synth.synthesise(cell.verilog(), cell.name, list(library.files), period_ps=library.period_ps)
+    return {
+        "cell": cell.name,
+        "kind": cell.kind,
+        "parameters": dict(cell.parameters),
+        "library": library.name,
+        "node_nm": library.node_nm,
+        "area_um2": round(built.area_um2, 3),
+        "gates": built.gates,
+        "min_period_ps": round(built.min_period_ps, 1),
         "recipe": built.recipe,
         "key": built.key,
         "seconds": round(built.seconds, 1),

@@ -61,9 +61,9 @@ def l_unit_area(unit: LUnit, node: Technology) -> Quantity:
     form = "b-rom" if unit.form == "fused" else unit.form
     macro = rom.macro_area_um2(form, unit.rom_words, unit.word_bits, node)
     factor = FUSED if unit.form == "fused" else 1.0
-    source = f"{macro.source}; arithmetic {compute.value:.4g} um2: {compute.source}"
+    source = f"{macro.source}; arithmetic {compute.value:.4g} um2, {compute.source}"
     if unit.form == "fused":
-        source += "; x 22.5 / 26.0 where they overlap"
+        source += "; x 22.5 / 26.0 overlaid"
     return Quantity((macro.value + compute.value) * factor, "um2", worst(macro.grade, compute.grade), source)
 
 
@@ -73,10 +73,10 @@ def _compute_area(unit: LUnit, node: Technology) -> Quantity:
     lane_bits = unit.group * unit.plane_bits * unit.activation_bits / unit.cycles_per_word
     area = COMPUTE_UM2_7NM * lane_bits / PUBLISHED_LANE_BITS * node.logic_area_ratio(technology.load("7nm"))
     same = lane_bits == PUBLISHED_LANE_BITS and node.node_nm == 7
-    source = "Fig. 12: 36.7 and 26.0 k um2 differ by 0.4 ROM macros"
+    source = "Fig. 12"
     if same:
         return Quantity(area, "um2", Grade.DERIVED, source)
-    return Quantity(area, "um2", Grade.ASSUMED, f"{source}; x weight bits x activation bits a cycle and gate area")
+    return Quantity(area, "um2", Grade.ASSUMED, f"{source}, x bits a cycle and gate area")
 
 
 def h_unit_area(spec: RomaSpec) -> Quantity:
@@ -175,7 +175,7 @@ def cost(spec: RomaSpec, result: Result) -> Ppa:
         add("DRAM", result.bytes["dram"] * spec.dram.energy_pj_per_bit * 8e-12, source.grade, source.source)
     dies = f"{spec.chips} dies" if spec.chips > 1 else "the die"
     head = "" if spec.head == "rom" else "; embedding and output projection are elsewhere"
-    convention = f"{dies} at {node.name}: ROM with arithmetic, SRAM with arithmetic, Vector Units, other{head}"
+    convention = f"{dies} at {node.name}: ROM with arithmetic, SRAM with arithmetic, Vector Units, the rest{head}"
     return assemble(result, areas(spec), convention, energy, sources, spec.timing_source())
 
 

@@ -28,16 +28,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from lutscape.hw import technology, yaml_file
 from lutscape.hw.errors import UserError, choose
+from lutscape.hw.memories.asap7 import TSMC_ROM_MBIT_PER_MM2, TSMC_SRAM_MBIT_PER_MM2
 from lutscape.hw.ppa import Quantity
 from lutscape.hw.provenance import Grade
 from lutscape.hw.technology import Technology
 
 LEVELS = ("cell", "macro", "compute", "die")
-FIG_2 = "TSMC 7 nm compiler by depth (ROMA, arXiv 2503.12988, Fig. 2, read from a digest)"
-POINTS = {
-    "standard": ((1024, 21.6), (2048, 34.4), (4096, 47.1), (8192, 57.8)),
-    "sram": ((1024, 13.1), (2048, 21.9), (4096, 23.6), (8192, 25.7)),
-}
+FIG_2 = "TSMC 7 nm by depth (ROMA, Fig. 2)"
+POINTS = {"standard": TSMC_ROM_MBIT_PER_MM2, "sram": TSMC_SRAM_MBIT_PER_MM2}
 """(words, Mbit/mm²) at 7 nm, words of 64 bits."""
 WIDE = 0.795
 """Density of words of 274 bits by that of 64 at 3,328 words: 34.09 / 42.87 Mbit/mm² (Fig. 12 by Fig. 2)."""
@@ -126,17 +124,17 @@ def macro_density(form: str, words: int, word_bits: int, node: Technology) -> Qu
     else:
         c, p = periphery(base)
         density, grade = 1 / (c + p / words), Grade.ASSUMED
-        source += f"; {words} words lie outside {points[0][0]} … {points[-1][0]}: cell and periphery per column"
+        source += f", {words} words extrapolated"
     if word_bits > NARROW_BITS:
         density *= WIDE
-        source += f"; x {WIDE} for wide words (Fig. 12)"
+        source += f", x {WIDE} wide words"
     if form == "b-rom":
         density /= B_ROM
-        source += f"; B-ROM / {B_ROM}"
+        source += f", / {B_ROM} B-ROM"
     seven = technology.load("7nm")
     if node.node_nm != seven.node_nm:
         density *= seven.sram_area_um2_per_bit / node.sram_area_um2_per_bit
-        source += f"; x SRAM density of {node.name} / 7nm"
+        source += f", x SRAM of {node.name} / 7nm"
     return Quantity(density, "Mbit/mm2", grade, source)
 
 

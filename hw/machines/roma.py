@@ -17,7 +17,7 @@ from lutscape.hw.provenance import Grade
 from lutscape.hw.spec import Part, Spec, sourced
 
 PAPER = "ROMA, arXiv 2503.12988"
-DIGEST = f"{PAPER}, read from digests of the paper, not from its text"
+DIGEST = f"{PAPER}, through digests"
 PROJECTIONS = ("q", "k", "v", "o", "gate", "up", "down")
 """Linear layers of a block that can carry an adapter."""
 
@@ -191,8 +191,8 @@ class RomaSpec(Spec):
         }
     )  # fmt: skip
     uncharged: ClassVar[frozenset[str]] = frozenset(
-        {"clock_mhz", "h_unit.kv_bytes_per_cycle", "h_unit.prefill_kv_bytes_per_cycle", "h_unit.macs_per_cycle",
-         "v_unit.lanes", "step.decode_cycles", "step.prefill_cycles"}
+        {"clock_mhz", "h_unit.kv_bytes_per_cycle", "h_unit.prefill_kv_bytes_per_cycle", "step.decode_cycles",
+         "step.prefill_cycles"}
     )  # fmt: skip
 
     kind: Literal["roma"] = "roma"

@@ -9,6 +9,8 @@ import click
 
 from lutscape.commands.console import print_table, progress_bar
 
+CALIBRATION_TOKENS = 2048
+
 
 @click.command()
 @click.option("--model", required=True, help="Registered name (smollm2-135m) or GGUF file.")
@@ -18,6 +20,12 @@ from lutscape.commands.console import print_table, progress_bar
 @click.option("--weights", default="uint4", show_default=True, help="uint2, uint4, ternary, fp4, …")
 @click.option("--requantise", is_flag=True, help="Round tensors to ternary that are not.")
 @click.option("--rank", default=16, show_default=True, type=click.IntRange(1), help="Of adapters.")
+@click.option(
+    "--weighted/--unweighted",
+    default=True,
+    show_default=True,
+    help="Fit adapters to the inputs that layers see on text behind the windows.",
+)
 @click.option("--hardware", default="roma", show_default=True, help="Spec whose L-Unit reads the ROM.")
 @click.option("--text", "text_path", type=click.Path(path_type=Path), help="UTF-8 file; default: pydoc_data.topics.")
 @click.option("--context", default=256, show_default=True, type=click.IntRange(2), help="Tokens per window.")
@@ -32,6 +40,7 @@ def faults(
     weights: str,
     requantise: bool,
     rank: int,
+    weighted: bool,
     hardware: str,
     text_path: Path | None,
     context: int,
@@ -42,26 +51,36 @@ def faults(
     """Perplexity and KL of MODEL in a ROM whose connections are open at random.
 
     Ways: none (as read), secded (words with check bits), adapter (of the residual of rounding alone), patch (an adapter
-    of the same size that knows the faults of this die). KL is against the weights as stored.
+    of the same size that knows the faults of this die). KL is against the weights as stored. Chance 0: formats alone.
     """
     from lutscape.commands.roma_rom import machine
-    from lutscape.hw.errors import choose
+    from lutscape.hw.errors import UserError, choose
     from lutscape.models import perplexity
     from lutscape.models.executor import load_model
     from lutscape.models.text import default_text, read_text
     from lutscape.sim.roma.dies import WAYS, Die
     from lutscape.sim.roma.faults import STRUCTURES
-    from lutscape.sim.roma.linear import Cache, RomRecipe
+    from lutscape.sim.roma.linear import Cache, RomRecipe, input_rms
 
     chosen = [choose(way, WAYS, "way to live with faults") for way in ways or WAYS]
     choose(structure, STRUCTURES, "ROM structure")
-    recipe = RomRecipe(machine(hardware).l_unit, weights, rank, requantise=requantise)
-    cache: Cache = {}
+    unit, cache = machine(hardware).l_unit, Cache()
     rows = []
     with progress_bar() as progress:
         loaded = load_model(model, progress=progress)
         text = default_text() if text_path is None else read_text(text_path)
-        windows = perplexity.windows(loaded.tokenizer.encode(text), context, tokens, loaded.shape)
+        ids = loaded.tokenizer.encode(text)
+        windows = perplexity.windows(ids, context, tokens, loaded.shape)
+        rms = None
+        if weighted and {"adapter", "patch"} & set(chosen):
+            behind = ids[windows.size : windows.size + CALIBRATION_TOKENS]
+            if len(behind) < context:
+                raise UserError(
+                    f"--weighted: {len(behind)} tokens of text behind the windows; at least --context {context}, or "
+                    f"--unweighted"
+                )
+            rms = input_rms(loaded, perplexity.windows(behind, context, CALIBRATION_TOKENS, loaded.shape))
+        recipe = RomRecipe(unit, weights, rank, requantise=requantise, input_rms=rms)
         for rate in rates or (1e-4,):
             for way in chosen:
                 die = Die(loaded, recipe, rate, structure, seed, cache)  # type: ignore[arg-type]

@@ -107,7 +107,7 @@ def test_shapes_that_differ_are_refused(
         brom_diff.difference(open_checkpoint(str(tiny_gguf)), open_checkpoint(str(deep)), Recipe(LUnit(), "uint4"), 2)
 
 
-def test_the_command_for_faults(tiny_gguf: Path) -> None:
+def test_the_command_for_faults(tiny_gguf: Path, tmp_path: Path) -> None:
     options = ["--model", tiny_gguf, "--context", 32, "--tokens", 64, "--rank", 4]
     options += ["--rate", 0, "--rate", 0.002, "--rate", 0.02]
     done = run("faults", *options, "--json")
@@ -124,5 +124,9 @@ def test_the_command_for_faults(tiny_gguf: Path) -> None:
     assert rows[0.02, "patch"]["kl"]["value"] < rows[0.02, "adapter"]["kl"]["value"]
     table = run("faults", *options, "--way", "secded")
     assert table.stdout.splitlines()[2].split()[1] == "secded"
+    text = tmp_path / "short.txt"
+    text.write_text("a b " * 20)
+    short = run("faults", *options, "--text", text, "--way", "patch", "--context", 16, "--tokens", 64)
+    assert "--weighted: 13 tokens of text behind the windows; at least --context 16, or --unweighted" in short.stderr
     wrong = run("faults", *options, "--way", "pach")
     assert "unknown way to live with faults 'pach' (did you mean 'patch'?)" in wrong.stderr

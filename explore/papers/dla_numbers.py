@@ -199,21 +199,23 @@ def designs() -> list[Numbers]:
     found = []
     for asked in published.DESIGNS:
         rows = []
-        for v, lanes, count, bits in itertools.product(V, LANES, MODULES, (20, 32)):
-            if 2 * v * lanes * count == asked.operations_per_cycle:
-                rows.append(priced(trace, v, lanes, count, bits))
-        best = max(rows, key=lambda r: r["gmac_s_per_mm2"])
+        for v, lanes, count, bits, share in itertools.product(V, LANES, MODULES, (20, 32), ("columns", "rows")):
+            if 2 * v * lanes * count == asked.operations_per_cycle and (count > 1 or share == "columns"):
+                rows.append(priced(trace, v, lanes, count, bits, share=share))
+        best = max(rows, key=lambda r: r["reached_gmac_s"] / r["area_mm2"])
         for row in rows:
             found.append({"size": asked.name, **row, "best": row is best})
     return found
 
 
-def priced(trace: Trace, v: int, lanes: int, count: int, sum_bits: int, metric: str = "l2") -> Numbers:
+def priced(
+    trace: Trace, v: int, lanes: int, count: int, sum_bits: int, metric: str = "l2", share: str = "columns"
+) -> Numbers:
     """Return one design of given size: area and power of the chip without DRAM, on the layers of a trace."""
     spec = machine(
-        "lut-dla-small", codebook__v=v, codebook__metric=metric, imm__lanes=lanes, imm__count=count,
+        "lut-dla-small", codebook__v=v, codebook__metric=metric, imm__lanes=lanes, imm__count=count, imm__share=share,
         imm__accumulator_bits=sum_bits, imm__fill_entries=min(lanes, 64) if lanes % 64 == 0 else 32,
-        dram__bandwidth_gb_s=51.2, vector_lanes=max(32, lanes // 8),
+        ccm__ccus=count if share == "rows" else 1, dram__bandwidth_gb_s=51.2, vector_lanes=max(32, lanes // 8),
     )  # fmt: skip
     result, ppa = simulate(spec, trace)
     seconds, energy = result.total_seconds(), ppa.total_energy(result)
@@ -221,11 +223,12 @@ def priced(trace: Trace, v: int, lanes: int, count: int, sum_bits: int, metric: 
     macs = float((result.operators["macs"] * result.count).sum())
     area = ppa.metrics["area_mm2"].value
     peak = spec.peak_macs_per_second * 1e-9
+    reached, chip_mw = macs / seconds * 1e-9, 1e3 * chip / seconds
     return {
-        "v": v, "lanes": lanes, "modules": count, "metric": metric, "sum_bits": sum_bits, "gmac_s": peak,
-        "reached_gmac_s": macs / seconds * 1e-9, "area_mm2": area, "chip_mw": 1e3 * chip / seconds,
-        "dram_mw": 1e3 * energy["DRAM"] / seconds, "gmac_s_per_mm2": peak / area,
-        "gmac_s_per_mw": macs / seconds * 1e-9 / (1e3 * chip / seconds), "latency_ms": 1e3 * seconds,
+        "v": v, "lanes": lanes, "modules": count, "share": share, "metric": metric, "sum_bits": sum_bits,
+        "gmac_s": peak, "reached_gmac_s": reached, "area_mm2": area, "chip_mw": chip_mw,
+        "dram_mw": 1e3 * energy["DRAM"] / seconds, "gmac_s_per_mm2": peak / area, "reached_per_mm2": reached / area,
+        "gmac_s_per_mw": reached / chip_mw, "latency_ms": 1e3 * seconds,
         "parts": {name: q.value for name, q in ppa.area.items()},
         "energy_parts": {name: 1e3 * joules for name, joules in energy.items()},
     }  # fmt: skip

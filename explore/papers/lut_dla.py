@@ -43,10 +43,12 @@ def measure(root: Path) -> dict[str, Any]:
         "fits": numbers.fits(),
         "checks": numbers.checks(units["libraries"]["nangate45"]),
         "halut": numbers.halut(),
+        "decoder": _stored(folder / "decoder.json"),
         "designs": numbers.designs(),
         "metrics": numbers.metrics_at_size(),
         "search": numbers.search(),
         "accuracy": _stored(folder / "accuracy.json"),
+        "quick": _stored(folder / "quick_accuracy.json"),
         "design_point": _stored(folder / "design_point.json"),
     }
     plain: dict[str, Any] = json.loads(json.dumps(data, default=_plain))

@@ -214,8 +214,9 @@ class LutDlaSpec(Spec):
         return self
 
     def inert(self) -> frozenset[str]:
-        """Return the fields that the dataflow does not use."""
-        return frozenset() if self.dataflow == "ls-n" else frozenset({"indices"})
+        """Return the fields that the dataflow, or a single module, does not use."""
+        found = set() if self.dataflow in ("ls-n", "nkm", "nmk", "mnk") else {"indices"}
+        return frozenset(found | ({"imm.share"} if self.imm.count == 1 else set()))
 
     @property
     def imm_clock_mhz(self) -> float:

@@ -21,6 +21,7 @@ from lutscape.hw import measured_accuracy, memory, technology
 from lutscape.hw.calibration import dla
 from lutscape.hw.calibration.dla import Price
 from lutscape.hw.cost_array import FP16_MAC_PJ_28NM, FP16_MAC_UM2_28NM, TABLE1, VECTOR_PJ_45NM, VECTOR_UM2_45NM
+from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_dla import LutDlaSpec
 from lutscape.hw.memories.request import MemoryEstimate
 from lutscape.hw.ppa import Ppa, Quantity, assemble
@@ -137,7 +138,11 @@ def cost(spec: LutDlaSpec, result: Result) -> Ppa:
     fifos = storage("fifo", spec.fifo_depth, book.index_bits, at, chains)
     bill.memory("index FIFOs", fifos, activity["index"], activity["index"])
 
-    tables = storage(imm.table_style, book.c, imm.lanes * imm.table_bits, at, 2 * imm.count)
+    try:
+        tables = storage(imm.table_style, book.c, imm.lanes * imm.table_bits, at, 2 * imm.count)
+    except UserError as error:
+        where = f"{spec.name}: table banks of codebook.c = {book.c} words, imm.table_style = {imm.table_style}"
+        raise UserError(f"{where}: {error}") from None
     words = activity["lookup"] / imm.lanes
     bill.memory("table banks", tables, words, activity["table_entry"] / imm.lanes)
     lane = dla.lane_price(imm.table_bits, imm.accumulator_bits, node)

@@ -150,6 +150,17 @@ def test_areas_by_hand() -> None:
     assert {q.grade for q in ppa.area.values()} <= {Grade.PUBLISHED, Grade.DERIVED}
 
 
+def test_a_codebook_too_large_for_latches_is_refused_by_name() -> None:
+    trace = trace_model("bert-base", 16, 0, 1, Formats(activations="int8")).trace
+    with pytest.raises(UserError) as error:
+        simulate(specs.override(specs.load("lut-dla"), {"codebook.c": 512}), trace)
+    assert str(error.value) == (
+        "lut-dla: table banks of codebook.c = 512 words, imm.table_style = latch: words of a bank = 512: the "
+        "standard-cell model is valid from 2 to 256; larger ones: kind sram"
+    )
+    simulate(specs.override(specs.load("lut-dla"), {"codebook.c": 512, "imm.table_style": "sram"}), trace)
+
+
 def test_wide_memories_are_put_side_by_side() -> None:
     one = cost_lut_dla.storage("sram", 256, 4096, "28nm", 1)
     two = cost_lut_dla.storage("sram", 256, 8192, "28nm", 1)

@@ -168,7 +168,7 @@ def difference(
     for done, name in enumerate(names):
         packed = []
         for checkpoint, stream in zip((before, now), streams, strict=True):
-            found = quantised_layers(checkpoint, [name], recipe.weights, unit.group, recipe.requantise)
+            found = quantised_layers(checkpoint, [name], recipe.weights, unit.group, recipe.requantise, recipe.search)
             packed.append(layout.pack(unit, found[name]))
             stream.append(packed[-1])
         if packed[0].shape != packed[1].shape:

@@ -38,12 +38,14 @@ class Recipe:
         weights: format (:data:`lutscape.models.quantise.rom.FORMATS`).
         layers: blocks of the model; None: all.
         requantise: round tensors to ternary that are not.
+        search: choose the range of each group by its squared error.
     """
 
     unit: LUnit
     weights: str = "uint4"
     layers: tuple[int, ...] | None = None
     requantise: bool = False
+    search: bool = False
 
     @property
     def design(self) -> LUnit:
@@ -58,7 +60,7 @@ def build(checkpoint: Checkpoint, recipe: Recipe) -> Image:
         UserError: blocks or tensors that are not there, or do not fit the format or the unit.
     """
     names = layer_names(checkpoint, recipe.layers)
-    tensors = quantised_layers(checkpoint, names, recipe.weights, recipe.unit.group, recipe.requantise)
+    tensors = quantised_layers(checkpoint, names, recipe.weights, recipe.unit.group, recipe.requantise, recipe.search)
     return image(recipe.design, tensors)
 
 
@@ -102,6 +104,7 @@ def manifest(made: Image, recipe: Recipe, model: str, source: str, form: str, pr
         "source": source,
         "weights": recipe.weights,
         "requantise": recipe.requantise,
+        "search": recipe.search,
         "layers": None if recipe.layers is None else list(recipe.layers),
         "l_unit": unit.model_dump(mode="json"),
         "form": form,

@@ -124,7 +124,7 @@ def rebuilt(found: dict[str, Any], checkpoint: Checkpoint) -> Image:
     try:
         unit = LUnit.model_validate(found["l_unit"])
         layers = None if found["layers"] is None else tuple(int(n) for n in found["layers"])
-        recipe = Recipe(unit, str(found["weights"]), layers, bool(found["requantise"]))
+        recipe = Recipe(unit, str(found["weights"]), layers, bool(found["requantise"]), bool(found["search"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"manifest: not a recipe of ROMs: {' '.join(str(error).split())}") from None
     return brom_layer.build(checkpoint, recipe)

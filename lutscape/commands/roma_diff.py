@@ -17,10 +17,18 @@ SHOWN = 12
 @click.option("--layer", "layers", multiple=True, type=click.IntRange(0), help="Block; repeatable. [default: all]")
 @click.option("--weights", default="uint4", show_default=True, help="uint2, uint4, ternary, fp4, …")
 @click.option("--requantise", is_flag=True, help="Round tensors to ternary that are not.")
+@click.option("--search", is_flag=True, help="Choose the range of each group by its squared error.")
 @click.option("--hardware", default="roma", show_default=True, help="Spec whose L-Unit reads the ROMs.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def diff(
-    before: str, now: str, layers: tuple[int, ...], weights: str, requantise: bool, hardware: str, as_json: bool
+    before: str,
+    now: str,
+    layers: tuple[int, ...],
+    weights: str,
+    requantise: bool,
+    search: bool,
+    hardware: str,
+    as_json: bool,
 ) -> None:
     """Compare the ROMs of two checkpoints: changed words and connections, signatures, masks to make anew.
 
@@ -32,7 +40,7 @@ def diff(
     from lutscape.rtl.brom_layer import Recipe
 
     spec = machine(hardware)
-    recipe = Recipe(spec.l_unit, weights, tuple(sorted(set(layers))) or None, requantise)
+    recipe = Recipe(spec.l_unit, weights, tuple(sorted(set(layers))) or None, requantise, search)
     with progress_bar() as progress:
         found = difference(open_checkpoint(before), open_checkpoint(now), recipe, spec.programmable_masks, progress)
     if as_json:

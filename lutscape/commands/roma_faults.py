@@ -19,6 +19,7 @@ CALIBRATION_TOKENS = 2048
 @click.option("--structure", default="block", show_default=True, help="block or standard.")
 @click.option("--weights", default="uint4", show_default=True, help="uint2, uint4, ternary, fp4, …")
 @click.option("--requantise", is_flag=True, help="Round tensors to ternary that are not.")
+@click.option("--search", is_flag=True, help="Choose the range of each group by its squared error.")
 @click.option("--rank", default=16, show_default=True, type=click.IntRange(1), help="Of adapters.")
 @click.option(
     "--weighted/--unweighted",
@@ -39,6 +40,7 @@ def faults(
     structure: str,
     weights: str,
     requantise: bool,
+    search: bool,
     rank: int,
     weighted: bool,
     hardware: str,
@@ -80,7 +82,7 @@ def faults(
                     f"--unweighted"
                 )
             rms = input_rms(loaded, perplexity.windows(behind, context, CALIBRATION_TOKENS, loaded.shape))
-        recipe = RomRecipe(unit, weights, rank, requantise=requantise, input_rms=rms)
+        recipe = RomRecipe(unit, weights, rank, requantise=requantise, search=search, input_rms=rms)
         for rate in rates or (1e-4,):
             for way in chosen:
                 die = Die(loaded, recipe, rate, structure, seed, cache)  # type: ignore[arg-type]

@@ -37,6 +37,7 @@ def machine(hardware: str) -> RomaSpec:
 @click.option("--layer", "layers", multiple=True, type=click.IntRange(0), help="Block; repeatable. [default: all]")
 @click.option("--weights", default="uint4", show_default=True, help="uint2, uint4, ternary, fp4, …")
 @click.option("--requantise", is_flag=True, help="Round tensors to ternary that are not.")
+@click.option("--search", is_flag=True, help="Choose the range of each group by its squared error.")
 @click.option("--hardware", default="roma", show_default=True, help="Spec whose L-Unit reads the ROMs.")
 @click.option("--form", default="block", show_default=True, help="standard, block (16 shared functions) or or.")
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path, dir_okay=False), help="FILE.v.")
@@ -47,6 +48,7 @@ def rom(
     layers: tuple[int, ...],
     weights: str,
     requantise: bool,
+    search: bool,
     hardware: str,
     form: str,
     output: Path,
@@ -64,7 +66,9 @@ def rom(
     if output.suffix not in (".v", ".sv"):
         raise UserError(f"--output {output}: a Verilog file ends with .v or .sv")
     start = time.perf_counter()
-    recipe = brom_layer.Recipe(machine(hardware).l_unit, weights, tuple(sorted(set(layers))) or None, requantise)
+    recipe = brom_layer.Recipe(
+        machine(hardware).l_unit, weights, tuple(sorted(set(layers))) or None, requantise, search
+    )
     checkpoint = open_checkpoint(model)
     made = brom_layer.build(checkpoint, recipe)
     prefix = output.stem.replace("-", "_")

@@ -3,9 +3,14 @@
 A group is ``group`` consecutive weights of a row; the last one of a row may be shorter. What a code stands for is an
 integer v, and the weight is v · s:
 
-    uint2 … uint8   q - z, q and z of W bits               (:mod:`.scalar`: round to nearest, zero is exact)
+    uint2 … uint8   q - z, q and z of W bits               (zero is exact; :mod:`.scalar`, or a searched range)
     ternary         magnitude in bit 0, sign in bit 1: -1, 0, 1 are 3, 0, 1 (2, never stored, reads as 0)
     fp4             twice the E2M1 number: 0, ±1, ±2, ±3, ±4, ±6, ±8, ±12 (OCP Microscaling 1.0, sec. 5.3.3)
+
+Rounding to nearest over the whole range of a group (``search`` off) spends its levels on the largest weight. With
+``search``, the range of a group is shrunk by each of :data:`SHRINKS` and the one of least squared error is kept,
+weighted by the square of each input's root mean square where that is known. One is among the shrinks, so that the
+error is never larger.
 
 Memory cannot be patched once it is made, so nothing is guessed here: tensors that are placeholders, not finite, not
 ternary although they should be, or outside the range of a scale are refused.
@@ -28,6 +33,8 @@ Encoding = Literal["uint", "ternary", "fp4"]
 FORMATS = ("uint2", "uint4", "uint6", "uint8", "ternary", "fp4")
 E2M1 = np.array([0, 1, 2, 3, 4, 6, 8, 12], np.int16)
 """Twice the magnitudes of E2M1, by code."""
+SHRINKS = tuple(round(1 - 0.05 * i, 2) for i in range(14))
+"""1.0, 0.95, … 0.35 of a group's range."""
 LARGEST_SCALE = 65504.0
 SMALLEST_SCALE = 2.0**-24
 
@@ -111,7 +118,13 @@ def parse(form: str) -> tuple[Encoding, int]:
 
 
 def quantise(
-    name: str, weight: npt.NDArray[np.float32], form: str, group: int = 128, requantise: bool = False
+    name: str,
+    weight: npt.NDArray[np.float32],
+    form: str,
+    group: int = 128,
+    requantise: bool = False,
+    search: bool = False,
+    input_rms: npt.NDArray[np.float32] | None = None,
 ) -> RomWeight:
     """Return a tensor in a format.
 
@@ -121,6 +134,8 @@ def quantise(
         form: one of :data:`FORMATS`.
         group: weights per scale along K.
         requantise: round a tensor to ternary that is not (arXiv 2402.17764, eq. 1-3); without, it is refused.
+        search: choose the range of each group (not for ternary).
+        input_rms: (K,) root mean square of each input, to weigh errors in the search; all equal by default.
 
     Raises:
         UserError: unknown format, a placeholder, or weights that do not fit.
@@ -129,7 +144,12 @@ def quantise(
     if group < 2:
         raise UserError(f"{name}: group = {group}; at least 2")
     check(name, weight)
-    if encoding == "uint":
+    if search and encoding == "ternary":
+        raise UserError(f"{name}: ternary weights have no range to search; allowed: uint formats and fp4")
+    if search:
+        importance = np.ones(weight.shape[1], np.float32) if input_rms is None else np.square(input_rms)
+        result = _searched(weight, encoding, bits, group, importance)
+    elif encoding == "uint":
         found = scalar.quantise(weight, bits, group)
         result = RomWeight(found.codes, found.scales, found.zeros.astype(np.uint8), group, bits, "uint")
     elif encoding == "fp4":
@@ -173,7 +193,7 @@ def check_groups(name: str, weight: npt.NDArray[np.float32], found: RomWeight) -
     integers = np.zeros(padded.shape, np.int16)
     integers[:, :columns] = found.integers()
     kept = np.abs(integers).reshape(rows, found.groups, found.group).max(-1)  # (N, G)
-    too_large = largest > (kept + 1.0) * LARGEST_SCALE
+    too_large = (found.scales >= LARGEST_SCALE) & (largest > (kept + 1.0) * LARGEST_SCALE)
     lost = (largest > 0) & (kept == 0)
     for bad, why in ((too_large, f"above {LARGEST_SCALE:g}"), (lost, f"below {SMALLEST_SCALE:g}")):
         if bad.any():
@@ -184,22 +204,62 @@ def check_groups(name: str, weight: npt.NDArray[np.float32], found: RomWeight) -
             )
 
 
+def _searched(
+    weight: npt.NDArray[np.float32], encoding: Encoding, bits: int, group: int, importance: npt.NDArray[np.float32]
+) -> RomWeight:
+    """Round with the range of each group that gives the least weighted squared error."""
+    rows, columns = weight.shape
+    count = -(-columns // group)
+    codes = np.empty((rows, columns), np.uint8)
+    scales, zeros = np.empty((rows, count), np.float32), np.empty((rows, count), np.uint8)
+    for g in range(count):
+        part = weight[:, g * group : (g + 1) * group]
+        weigh = importance[g * group : (g + 1) * group]
+        least = np.full(rows, np.inf)
+        for shrink in SHRINKS:
+            q, s, z = _rounded(part, encoding, bits, np.float32(shrink))
+            value = code_values(q, encoding).astype(np.float32) - z[:, None]
+            error = np.square((value * s[:, None] - part).astype(np.float64)) @ weigh.astype(np.float64)
+            better = error < least
+            least[better] = error[better]
+            codes[better, g * group : (g + 1) * group] = q[better]
+            scales[better, g], zeros[better, g] = s[better], z[better]
+    return RomWeight(codes, scales, zeros, group, bits, encoding)
+
+
+def _rounded(
+    part: npt.NDArray[np.float32], encoding: Encoding, bits: int, shrink: np.float32
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return codes (N, width), scales (N,) and zero points (N,) of one group at a shrunk range."""
+    if encoding == "fp4":
+        scale = fp16_scale(shrink * np.abs(part).max(-1) / np.float32(12))
+        return _e2m1(part, scale), scale, np.zeros(len(part), np.float32)
+    top = np.float32(2**bits - 1)
+    low, high = shrink * np.minimum(part.min(-1), 0), shrink * np.maximum(part.max(-1), 0)
+    scale = fp16_scale((high - low) / top)
+    zero = np.clip(np.rint(np.abs(low) / scale), 0, top)
+    return np.clip(np.rint(part / scale[:, None]) + zero[:, None], 0, top).astype(np.uint8), scale, zero
+
+
 def _fp4(weight: npt.NDArray[np.float32], group: int) -> RomWeight:
-    """Round to E2M1, ties to even codes; the largest magnitude of a group becomes 6."""
+    """Round to E2M1; the largest magnitude of a group becomes 6."""
     rows, columns = weight.shape
     count = -(-columns // group)
     codes = np.empty((rows, columns), np.uint8)
     scales = np.empty((rows, count), np.float32)
-    between = (E2M1[1:] + E2M1[:-1]) / np.float32(2)  # midpoints of twice the numbers
     for g in range(count):
         part = weight[:, g * group : (g + 1) * group]
-        scale = fp16_scale(np.abs(part).max(-1) / np.float32(12))
-        doubled = np.abs(part) / scale[:, None]
-        low, high = np.searchsorted(between, doubled, "left"), np.searchsorted(between, doubled, "right")
-        magnitude = np.where(low % 2 == 0, low, high)  # at a midpoint the even one of two neighbours
-        codes[:, g * group : (g + 1) * group] = magnitude + 8 * ((part < 0) & (magnitude > 0))
-        scales[:, g] = scale
+        codes[:, g * group : (g + 1) * group], scales[:, g], _ = _rounded(part, "fp4", 4, np.float32(1))
     return RomWeight(codes, scales, np.zeros((rows, count), np.uint8), group, 4, "fp4")
+
+
+def _e2m1(part: npt.NDArray[np.float32], scale: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+    """Round twice the numbers of E2M1 times a scale, ties to even codes; beyond the largest: saturate."""
+    between = (E2M1[1:] + E2M1[:-1]) / np.float32(2)  # midpoints of twice the numbers
+    doubled = np.abs(part) / scale[:, None]
+    low, high = np.searchsorted(between, doubled, "left"), np.searchsorted(between, doubled, "right")
+    magnitude = np.where(low % 2 == 0, low, high)  # at a midpoint the even one of two neighbours
+    return (magnitude + 8 * ((part < 0) & (magnitude > 0))).astype(np.uint8)
 
 
 def _ternary(name: str, weight: npt.NDArray[np.float32], group: int, requantise: bool) -> RomWeight:

@@ -30,7 +30,7 @@ from lutscape.sim.roma.linear import Cache, RomRecipe, input_rms, rom_variant
 HERE = Path(__file__).resolve().parent
 CALIBRATION_TOKENS = 2048
 
-# weights, bits of an aligned activation, KV, rank, adapter
+# weights (searched: range of each group by least weighted error), bits of an aligned activation, KV, rank, adapter
 Row = tuple[str, int, str, int, str]
 ROWS: list[Row] = [
     ("uint4", 12, "fp32", 0, ""),
@@ -41,11 +41,15 @@ ROWS: list[Row] = [
     ("uint4", 12, "fp8_e4m3", 16, "residual"),
     ("uint4", 12, "fp8_e4m3", 16, "weighted"),
     ("uint4", 12, "fp8_e4m3", 64, "weighted"),
+    ("uint4 searched", 12, "fp8_e4m3", 0, ""),
+    ("uint4 searched", 12, "fp8_e4m3", 16, "weighted"),
     ("fp4", 12, "fp8_e4m3", 0, ""),
     ("fp4", 12, "fp8_e4m3", 16, "weighted"),
     ("uint2", 12, "fp8_e4m3", 0, ""),
     ("uint2", 12, "fp8_e4m3", 16, "weighted"),
     ("uint2", 12, "fp8_e4m3", 64, "weighted"),
+    ("uint2 searched", 12, "fp8_e4m3", 0, ""),
+    ("uint2 searched", 12, "fp8_e4m3", 64, "weighted"),
     ("ternary", 12, "fp8_e4m3", 0, ""),
 ]
 
@@ -76,8 +80,9 @@ def measure(
     begin = time.perf_counter()
     weights, bits, kv, rank, kind = row
     unit = LUnit(activation_bits=bits)
-    weighed = rms if kind == "weighted" else None
-    recipe = RomRecipe(unit, weights, rank, kv=kv, requantise=weights == "ternary", input_rms=weighed)
+    form, _, searched = weights.partition(" ")
+    weighed = rms if kind == "weighted" or searched else None
+    recipe = RomRecipe(unit, form, rank, kv=kv, requantise=form == "ternary", search=bool(searched), input_rms=weighed)
     found = perplexity.evaluate(stored, rom_variant(model, recipe, cache=cache), windows)
     return {
         "weights": weights,
@@ -104,7 +109,8 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         f"{report['model']}, {report['windows']} windows of {report['context']} tokens of {report['text']} "
         f"(SHA-256 {report['text_sha256'][:12]}); standard errors over {report['blocks']}. Linear layers by L-Units, "
-        "bit for bit: groups of 128, FP16 scale, round to nearest (ternary: absolute mean, no training); activations "
+        "bit for bit: groups of 128, FP16 scale, round to nearest (ternary: absolute mean, no training); searched: the "
+        "range of each group by least squared error, weighted like adapters. Activations "
         "FP16, aligned to one exponent per group. Adapters of all seven projections, E4M3, from the singular value "
         "decomposition of what rounding left, without training; weighted: by the root mean square of each input on "
         f"{report['calibration_tokens']} tokens of other text. Embedding and head as stored. Against the stored "

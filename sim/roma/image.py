@@ -127,7 +127,12 @@ def layer_names(checkpoint: Checkpoint, layers: Iterable[int] | None) -> list[st
 
 
 def quantised_layers(
-    checkpoint: Checkpoint, names: Iterable[str], form: str, group: int, requantise: bool = False
+    checkpoint: Checkpoint,
+    names: Iterable[str],
+    form: str,
+    group: int,
+    requantise: bool = False,
+    search: bool = False,
 ) -> dict[str, RomWeight]:
     """Return tensors of a checkpoint in a ROM format.
 
@@ -141,5 +146,5 @@ def quantised_layers(
         if weight.shape != sizes[name]:
             has, wants = ("x".join(map(str, s)) for s in (weight.shape, sizes[name]))
             raise UserError(f"{name}: shape {has}; {checkpoint.shape.name} needs {wants}")
-        found[name] = rom.quantise(name, weight, form, group, requantise)
+        found[name] = rom.quantise(name, weight, form, group, requantise, search)
     return found

@@ -91,7 +91,8 @@ class RomRecipe:
         targets: projections with an adapter, ``all`` or some of q, k, v, o, gate, up, down.
         kv: format of keys and values; None: float32.
         requantise: round tensors to ternary that are not.
-        input_rms: (K,) root mean square of the inputs by layer, to weigh the residual; None: unweighted.
+        search: choose the range of each group, by ``input_rms`` where it is known.
+        input_rms: (K,) root mean square of the inputs by layer, to weigh errors and residuals; None: unweighted.
         exclude: names of layers, or their last part, that stay float32.
     """
 
@@ -101,6 +102,7 @@ class RomRecipe:
     targets: Collection[str] | str = "all"
     kv: str | None = "fp8_e4m3"
     requantise: bool = False
+    search: bool = False
     input_rms: Mapping[str, Floats] | None = None
     exclude: Collection[str] = field(default=DENSE)
 
@@ -148,10 +150,11 @@ def quantised(recipe: RomRecipe, name: str, weight: Floats, cache: Cache | None 
     Raises:
         UserError: the tensor does not fit the format.
     """
-    key = (name, recipe.weights, recipe.unit.group)
+    key = (name, f"{recipe.weights}{' searched' if recipe.search else ''}", recipe.unit.group)
     if cache is not None and key in cache:
         return cache[key]
-    found = rom.quantise(name, weight, recipe.weights, recipe.unit.group, recipe.requantise)
+    rms = recipe.input_rms.get(name) if recipe.search and recipe.input_rms is not None else None
+    found = rom.quantise(name, weight, recipe.weights, recipe.unit.group, recipe.requantise, recipe.search, rms)
     if cache is not None:
         cache[key] = found
     return found

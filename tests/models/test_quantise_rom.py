@@ -94,3 +94,27 @@ def test_a_group_of_zeros_is_no_placeholder() -> None:
 def test_a_group_too_small() -> None:
     with pytest.raises(UserError, match="w: group = 1; at least 2"):
         rom.quantise("w", tensor(), "uint2", 1)
+
+
+@settings(max_examples=40, deadline=None)
+@given(form=st.sampled_from(["uint2", "uint4", "fp4"]), seed=st.integers(0, 10**6), columns=st.integers(3, 40))
+def test_a_searched_range_is_never_worse_and_groups_do_not_meddle(form: str, seed: int, columns: int) -> None:
+    w = tensor(3, columns, seed)
+    rms = np.random.default_rng(seed).uniform(0.1, 10, columns).astype(np.float32)
+    plain, found = rom.quantise("w", w, form, 8), rom.quantise("w", w, form, 8, search=True, input_rms=rms)
+    for g in range(found.groups):
+        span = slice(8 * g, 8 * g + 8)
+        error = [(np.square((r.dequantise() - w)[:, span].astype(float)) * np.square(rms[span])).sum(axis=1)
+                 for r in (found, plain)]  # fmt: skip
+        assert (error[0] <= error[1] * (1 + 1e-5)).all()
+    alone = rom.quantise("w", w[:, :8], form, 8, search=True, input_rms=rms[:8])
+    assert (alone.codes == found.codes[:, :8]).all()
+
+
+def test_a_search_helps_where_one_weight_is_large() -> None:
+    w = np.random.default_rng(0).standard_normal((8, 128)).astype(np.float32)
+    w[:, 5] = 8
+    error = [np.square(rom.quantise("w", w, "uint2", 128, search=s).dequantise() - w).sum() for s in (False, True)]
+    assert error[1] < 0.8 * error[0]
+    with pytest.raises(UserError, match="w: ternary weights have no range to search; allowed: uint formats and fp4"):
+        rom.quantise("w", w, "ternary", 128, requantise=True, search=True)

@@ -110,7 +110,7 @@ def accuracy(data: dict[str, Any]) -> Section:
         rows: Rows = [
             [r["weights"], str(r.get("activation_bits", "fp32")), str(r.get("kv", "fp32")),
              f"{r['rank']} {r['adapter']}" if r.get("rank") else "none",
-             Cell(mean(r["perplexity"], ".3f"), Grade.MEASURED, "golden model in the executor"),
+             Cell(mean(r["perplexity"], ".4g"), Grade.MEASURED, "golden model in the executor"),
              mean(r.get("kl"), ".4f")]
             for r in found["rows"]
         ]  # fmt: skip
@@ -127,7 +127,7 @@ def accuracy(data: dict[str, Any]) -> Section:
     else:
         rows = [
             [r["structure"], f"{r['rate']:.0e}" if r["rate"] else "0", r["way"], f"{r['damage']['opens']:,}",
-             f"{r['damage']['wrong_bits']:,}", Cell(mean(r["perplexity"], ".3f"), Grade.MEASURED, "golden model"),
+             f"{r['damage']['wrong_bits']:,}", Cell(mean(r["perplexity"], ".4g"), Grade.MEASURED, "golden model"),
              mean(r.get("kl"), ".4f")]
             for r in faults["rows"]
         ]  # fmt: skip

@@ -104,6 +104,36 @@ def fits() -> dict[str, Any]:
     }  # fmt: skip
 
 
+def readings() -> list[dict[str, Any]]:
+    """Return what other readings of the comparison table would give, with the shipped constants and none refitted.
+
+    SRAM and ROM are made large enough for every reading; whether it fits ROMA's is said beside it.
+    """
+    found = []
+
+    def add(what: str, model: str, weights: str, reads: str = "group", run: bool = False) -> None:
+        roomy = machine(h_unit__sram_kib=1 << 15, l_unit__rom_words=1 << 15, h_unit__kv_reads=reads)
+        rates = {}
+        for context in published.TABLE_TOK_S:
+            seconds = fit.seconds(roomy, "decode", context, model, weights)
+            if run:
+                first = fit.seconds(roomy, "prefill", context, model, weights)
+                seconds = first / context + fit.seconds(roomy, "decode", context + context // 2, model, weights)
+            rates[str(context)] = 1 / seconds
+        errors = [rates[str(c)] / r - 1 for c, r in published.TABLE_TOK_S.items()]
+        fits = capacity.sram(machine(), shapes.load(model)).tokens
+        found.append({"what": what, "tok_s": rates, "mean_error": float(np.mean(np.abs(errors))), "fits": fits})
+
+    add("Llama-3.2-3B at 4 bits, decode: what the constants were fitted on", "llama-3.2-3b", "int4-g128")
+    add("Llama-3-8B at 2 bits, decode", "llama-3-8b", "int2-g128")
+    add("Llama-3.2-3B, prompt and as many tokens out, whole run", "llama-3.2-3b", "int4-g128", run=True)
+    add("Llama-3-8B at 2 bits, whole run", "llama-3-8b", "int2-g128", run=True)
+    add("Llama-3.2-3B, decode; keys and values read anew for every query head", "llama-3.2-3b", "int4-g128", "head")
+    add("Llama-3-8B at 2 bits, decode; read anew for every query head", "llama-3-8b", "int2-g128", "head")
+    add("LLaMA-2-7B at 2 bits, decode; it has a KV head for every query head", "llama-2-7b", "int2-g128")
+    return found
+
+
 def curve(contexts: Sequence[int]) -> list[dict[str, Any]]:
     """Return decode rates over context: batch 1 and all sequences that fit."""
     found = []

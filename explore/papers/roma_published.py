@@ -70,7 +70,7 @@ PEERS: list[dict[str, Any]] = [
 CONFLICTS = [
     ("decode at 1K of context", "24.6k tok/s (text) and 12,840 tok/s (comparison table)",
      "Cannot be one model and metric: from 256 to 2K the table grows by 19 cycles a token of context, the text's pair "
-     "by 4.5. We fit the text's pair and score the table."),
+     "by 4.5. We fit the text's pair and score the table; section 6 has readings of it."),
     ("area of the H-Units", "16.6 % printed; the shares then add up to 96.0 %",
      "288 MB at the density of Fig. 2 need 18.7 % by themselves. With 20.6 % the shares add up to 100; we take that."),
     ("tokens at 128 MB, rank 16", "1,600 printed",

@@ -107,6 +107,8 @@ class HUnit(Part):
         69.6, Grade.DERIVED, "fitted: time to first token 5.6 ms at 256 and 140.2 ms at 4K", gt=0
     )
     """The same in prefill."""
+    kv_reads: Literal["group", "head"] = "group"
+    """Keys and values are read once for the query heads that share them (``group``), or anew for every query head."""
     macs_per_cycle: int = sourced(
         512, Grade.ASSUMED, "so that attention is bound by KV bytes, as the published slopes suggest", ge=1, le=1 << 20
     )
@@ -181,6 +183,7 @@ class RomaSpec(Spec):
             "placement",
             "head",
             "l_unit.density_counts_compute",
+            "h_unit.kv_reads",
         }
     )
     cost_only: ClassVar[frozenset[str]] = frozenset(

@@ -7,7 +7,8 @@ words of their slices, sums are reduced and dequantised. Inside a step, ROM, ada
 
     T_rom      ⌈N ⌈K/g⌉ / L⌉ P cycles_per_word         groups, P words each, L L-Units that share the layer
     T_adapter  rank (N + K) bytes / β_H                 beside the ROM; β_H bytes per cycle of all H-Units
-    T_kv       visible keys x bytes of a key / β_H      one token at a time: no key is reused between queries
+    T_kv       visible keys x bytes of a key / β_H      one token at a time: no key is reused between queries;
+               x query heads of a KV head where each reads anew (``h_unit.kv_reads: head``)
     T_macs     MACs of attention and adapter / (H-Units x macs_per_cycle)
     T_vector   element-wise operations and softmax / (Vector Units x lanes)
     T_dram     the part of the KV cache that exceeds the SRAM / DRAM bandwidth
@@ -170,7 +171,8 @@ def measure(spec: RomaSpec, trace: Trace, ops: Operators, held: float) -> Work:
 
     keys = np.maximum(ops.n * ops.batch, 1)  # in the cache, all sequences
     visible = vector_ops.scores(ops.frame) / np.maximum(ops.heads, 1)  # (query, key) pairs
-    read = np.where(ops.attention, visible * ops.kv_read_bytes / keys, 0.0)
+    again = np.maximum(ops.heads, 1) / np.maximum(ops.kv_heads, 1) if spec.h_unit.kv_reads == "head" else 1.0
+    read = np.where(ops.attention, visible * ops.kv_read_bytes / keys * again, 0.0)
     plain, special = vector_ops.per_value(ops.frame)
     each = plain + special * vector_ops.SPECIAL
     values = np.where(ops.attention, vector_ops.scores(ops.frame), np.where(ops.linear, 0.0, ops.m * ops.n))

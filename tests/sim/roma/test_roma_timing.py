@@ -76,6 +76,20 @@ def test_attention_reads_every_visible_key(queries: int, before: int, beta: floa
     assert result.cycles[0] == pytest.approx(max(kv, macs, softmax))
 
 
+def test_query_heads_may_read_keys_anew() -> None:
+    """Llama-3-8B: four query heads to a KV head; the published comparison table within 10 % at each context."""
+    trace = fit.workload("decode", 1024, "llama-3-8b", "int2-g128")
+    once, anew = (timing.timing(machine(h_unit__kv_reads=reads), trace) for reads in ("group", "head"))
+    attention = (once.operators["kind"] == "attention").to_numpy()
+    decode = attention & once.mask("decode")
+    written = 2 * 8 * 128  # bytes of one token's keys and values in a block
+    assert anew.bytes["sram"][decode] == pytest.approx(4 * (once.bytes["sram"][decode] - written) + written)
+    table = {256: 20_078, 512: 18_703, 1024: 12_840, 2048: 8_533}
+    for context, rate in table.items():
+        ours = 1 / fit.seconds(machine(h_unit__kv_reads="head"), "decode", context, "llama-3-8b", "int2-g128")
+        assert ours == pytest.approx(rate, rel=0.10)
+
+
 @given(n=st.integers(1, 4000), groups=st.integers(1, 40), bits=st.sampled_from([2, 4]), cycles=st.sampled_from([1, 4]))
 @settings(max_examples=25, deadline=None)
 def test_rom_cycles_are_those_of_the_l_units_verilog(n: int, groups: int, bits: int, cycles: int) -> None:

@@ -95,7 +95,7 @@ def _finder(metric: str, v: int) -> Callable[..., None]:
                     found[first + r, k] = chosen[r]
                     least[first + r, k] = best[r]
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def gather(indices: Indices, centroids: np.ndarray) -> np.ndarray:
@@ -120,7 +120,7 @@ def _gather(v: int) -> Callable[..., None]:
                 for t in range(v):
                     found[r, k * v + t] = centroids[k, j, t]
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def scatter(indices: Indices, gradient: np.ndarray, count: int) -> np.ndarray:
@@ -143,7 +143,7 @@ def _scatter(v: int) -> Callable[..., None]:
                 for t in range(v):
                     found[k, j, t] += gradient[r, k * v + t]
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def plus_plus(x: np.ndarray, count: int, metric: str, draws: np.ndarray) -> np.ndarray:
@@ -199,7 +199,7 @@ def _plus_plus(metric: str) -> Callable[..., None]:
                             distance = max(distance, d)
                     weight[r] = min(weight[r], distance if squares else distance * distance)
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def centres(x: np.ndarray, indices: Indices, least: np.ndarray, centroids: np.ndarray, metric: str) -> np.ndarray:
@@ -270,4 +270,4 @@ def _centres(metric: str) -> Callable[..., None]:
                     else:
                         found[k, j, t] = (part.min() + part.max()) / 2
 
-    return run  # type: ignore[no-any-return]
+    return run

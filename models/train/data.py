@@ -158,8 +158,8 @@ def _images(name: str, where: str, arrays: dict[str, np.ndarray]) -> Images:
             f"{where}: x_train is {pixels['train'].shape}, x_test {pixels['test'].shape}; images must agree"
         )
     mean, spread = float(pixels["train"].mean(dtype=np.float64)), float(pixels["train"].std(dtype=np.float64))
-    for part in pixels.values():
-        part -= np.float32(mean)
-        part /= np.float32(spread or 1.0)
+    for x in pixels.values():
+        x -= np.float32(mean)
+        x /= np.float32(spread or 1.0)
     classes = int(max(labels["train"].max(), labels["test"].max())) + 1
     return Images(name, pixels["train"], labels["train"], pixels["test"], labels["test"], classes, digest.hexdigest())

@@ -79,5 +79,7 @@ class LookupAffine(Affine):
             self.gradients["weight"] += straight.T @ self.rows
         if not self.wanted:
             return None
-        total = to_decoded if self.task_gradient and pull is None else (g if pull is None else g - pull) @ weight
-        return total.reshape(self.shape)
+        if self.task_gradient and pull is None:
+            return to_decoded.reshape(self.shape)
+        back = g if pull is None else np.asarray(g - pull, np.float32)
+        return np.asarray(back @ weight, np.float32).reshape(self.shape)

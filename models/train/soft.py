@@ -94,4 +94,4 @@ def _soft() -> Callable[..., float]:
                         to_centroids[k, j, t] += share[j] * gradient[r, at + t] - 2 * by_far * d
         return total_tau
 
-    return run  # type: ignore[no-any-return]
+    return run

@@ -76,7 +76,7 @@ def _adder(kind: type) -> Callable[..., None]:
     @njit(nogil=True, error_model="numpy")
     def run(indices, tables, sums):  # type: ignore[no-untyped-def]
         subspaces, count, columns = tables.shape
-        part = np.empty(tile, kind)
+        part: np.ndarray = np.empty(tile, kind)
         chunk = min(most, max(1, size // (count * tile)))
         for n in range(0, columns, tile):
             wide = min(tile, columns - n)
@@ -88,4 +88,4 @@ def _adder(kind: type) -> Callable[..., None]:
                     for j in range(wide):
                         sums[m, n + j] += part[j]
 
-    return run  # type: ignore[no-any-return]
+    return run

@@ -196,6 +196,7 @@ def _commands(cell: Cell) -> list[str]:
         "dffunmap",
         "simplemap",
         "aigmap",
+        "setundef -anyseq",  # what a mutant leaves undefined may be anything
         "clean",
         "write_aiger miter.aig",
     ]

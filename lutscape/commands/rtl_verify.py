@@ -57,7 +57,7 @@ def verify(
     from lutscape.rtl.verify import verify as run
 
     loaded = specs.load(spec)
-    chosen = choose_cells(loaded, name)
+    chosen = choose_cells(loaded, name, logic=bool(libraries))
     runs: list[Verification] = []
     for cell in chosen:
         which = simulators.suited(cell) if simulator == "auto" else simulator
@@ -86,8 +86,8 @@ def verify(
     return 0 if passed else 1
 
 
-def choose_cells(spec: Any, name: str | None) -> list[Cell]:
-    """Return the cells of a spec, or the one that was named.
+def choose_cells(spec: Any, name: str | None, logic: bool = False) -> list[Cell]:
+    """Return the cells of a spec, or the one that was named; ``logic``: without memories, which are not mapped.
 
     Raises:
         UserError: no cell builds the spec, or no cell of that name.
@@ -96,9 +96,10 @@ def choose_cells(spec: Any, name: str | None) -> list[Cell]:
     from lutscape.rtl import catalogue
 
     built: list[Cell] = catalogue.cells(spec)
+    mapped: list[Cell] = catalogue.synthesised(spec) if logic else built
     if name is None:
-        return built
-    every = {c.name: c for cell in built for c in cell.all_parts}
+        return mapped
+    every = {c.name: c for cell in (*built, *mapped) for c in cell.all_parts}
     return [every[choose(name, every, f"cell of {spec.name}")]]
 
 

@@ -140,6 +140,11 @@ def _greatest(v: int, bits: int) -> list[str]:
     return [*lines, f"assign y_distance = most[{bits}:1] + {extend('most[0]', 1, bits)};"]
 
 
+def corners(book: Codebook) -> int:
+    """Return the pairs that every stimulus begins with."""
+    return 4 + 4 * book.v + book.input_bits
+
+
 def stimulus(book: Codebook, rng: np.random.Generator, count: int) -> dict[str, Ints]:
     """Return corners first: equal, both extremes apart in every lane alone and in all, a step of one; then random.
 
@@ -158,6 +163,7 @@ def stimulus(book: Codebook, rng: np.random.Generator, count: int) -> dict[str, 
         d = np.full(v, 1 << bit)
         values.append(np.minimum(d - half, half - 1))
         centroid.append(low)
+    assert len(values) == corners(book)
     more = max(0, count - len(values))
     x = rng.integers(-half, half, (more, v))
     near = np.clip(x + rng.integers(-3, 4, (more, v)), -half, half - 1)

@@ -170,17 +170,29 @@ def evaluate(book: Codebook, stages: int, x: dict[str, Ints]) -> dict[str, Ints]
 
 
 def stimulus(book: Codebook, stages: int, rng: np.random.Generator, count: int) -> dict[str, Ints]:
-    """Return operands of the distance with a least distance below, at and above theirs, and every index."""
-    x = dla_distance.stimulus(book, rng, max(count, 4 * book.c))
-    n, top = len(x["values"]), (1 << book.distance_bits) - 1
-    numbers = rng.permuted(np.arange(n) % book.c)[:, None]
-    x |= {"number": numbers, "least": np.zeros((n, 1), np.int64), "index": rng.integers(0, book.c, (n, 1))}
-    found = outcome(book, stages, x)[0]
-    near = np.clip(found + (np.arange(n)[:, None] % 3 - 1), 0, top)
-    anything = rng.integers(0, top + 1, (n, 1))
-    x["least"] = np.where(rng.random((n, 1)) < 0.6, near, anything)
-    x["least"][:6] = near[:6]
-    x["least"][6:9, 0] = (0, top, top)
+    """Return corners first: every index taken and kept, least distances below, at and above; then random operands."""
+    c, v, top = book.c, book.v, (1 << book.distance_bits) - 1
+    base = dla_distance.corners(book)
+    x = dla_distance.stimulus(book, rng, max(count, base + 3 * c + 8))
+    n = len(x["values"])
+    taken, kept, near = (slice(base + k * c, base + (k + 1) * c) for k in range(3))
+    x["centroid"][base - 1 : base + c] = x["values"][base - 1 : base + c]  # as near as can be, one beat before, too
+    x["values"][near.start - 1 : near.stop], x["centroid"][near.start - 1 : near.stop] = 0, np.arange(v) == 0
+    x |= {"number": np.arange(n)[:, None] % c, "least": np.zeros((n, 1), np.int64)}
+    x["index"] = rng.integers(0, c, (n, 1))
+    found, number = outcome(book, stages, x)
+    around = np.clip(found + (np.arange(n)[:, None] % 3 - 1), 0, top)
+    x["least"] = np.where(rng.random((n, 1)) < 0.6, around, rng.integers(0, top + 1, (n, 1)))
+    x["least"][taken], x["least"][kept] = top, 0
+    x["index"][kept] = np.arange(c)[:, None]
+    x["least"][near] = around[near]
+    x["index"][near] = (number[near] + 1) % c
+    first = near.start  # distances of one: each outcome, whatever c
+    for k in range(3):
+        x["least"][first + c + k] = k
+        x["values"][first + c + k - 1 : first + c + k + 1] = 0
+        x["centroid"][first + c + k - 1 : first + c + k + 1] = np.arange(v) == 0
+    x["index"][first + c : first + c + 3] = (number[first + c : first + c + 3] + 1) % c
     return x
 
 

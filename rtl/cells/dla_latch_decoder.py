@@ -173,6 +173,13 @@ def stimulus(words: int, width: int, rng: np.random.Generator, count: int) -> Be
     entry[0][: min(words, 2)] = (-half, half - 1)[:words]
     last = [np.zeros(words, np.int64), (np.arange(words) % 5 == 4).astype(np.int64)]
     last[1][-1] = 1
+    for block, values in (
+        (place, [0] * 5),
+        (write, [1, 0, 1, 0, 0]),
+        (entry, [1, 0, -1, 0, 0]),
+        (last, [0, 1, 1, 1, 1]),
+    ):
+        block.append(np.array(values))
     more = max(8, count * 4 - words)
     chosen = rng.integers(0, words, more)
     again = rng.random(more) < 0.3
@@ -182,7 +189,7 @@ def stimulus(words: int, width: int, rng: np.random.Generator, count: int) -> Be
     write.append(mixed)
     entry.append(rng.integers(-half, half, more))
     last.append((rng.random(more) < 0.3).astype(np.int64))
-    last[2][-1], write[2][-1] = 1, 0
+    last[-1][-1], write[-1][-1] = 1, 0
     names = {"write": write, "place": place, "entry": entry, "last": last}
     return {"x": {name: np.concatenate(parts).astype(np.int64)[:, None] for name, parts in names.items()}}
 

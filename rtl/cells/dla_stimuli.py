@@ -64,10 +64,9 @@ def encoder(book: Codebook, rng: np.random.Generator, count: int) -> Beats:
     """Return about ``count`` sub-vectors of subspaces of 1 to 3 c rows, corners first."""
     parts: list[tuple[Ints, Ints]] = [corner(book, n) for n in range(CORNERS)]
     total = sum(len(x) for _, x in parts)
-    single = 0
-    while total < count or single < 3:
-        length = 1 if single < 3 else int(rng.integers(1, 3 * book.c + 1))
-        single += 1
+    always = [1, 1, 1, book.c + 2]
+    while total < count or always:
+        length = always.pop() if always else int(rng.integers(1, 3 * book.c + 1))
         table = centroids(book, rng, float(rng.choice([0.02, 0.2, 1.0])))
         parts.append((table, rows(book, rng, table, length)))
         total += length

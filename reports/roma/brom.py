@@ -101,23 +101,26 @@ def markdown(report: dict[str, Any]) -> str:
         "",
         "## The same words as standard cells (synthesised)",
         "",
-        "| library | words x bits | form | µm² | µm² a bit | area against plain | fJ a bit read | energy against plain "
-        "| ps |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| library | words x bits | form | µm² | µm² a bit | Mb/mm² | area against plain | fJ a bit read "
+        "| energy against plain | ps |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     plain = {(r["library"], r["depth"], r["width"]): r for r in report["roms"] if r["form"] == "standard"}
     for row in report["roms"]:
         base = plain[row["library"], row["depth"], row["width"]]
         lines.append(
             f"| {row['library']} | {row['depth']} x {row['width']} | {row['form']} | {row['area_um2']:.1f} "
-            f"| {row['area_um2_per_bit']:.5f} | {row['area_um2'] / base['area_um2'] - 1:+.1%} "
+            f"| {row['area_um2_per_bit']:.5f} | {1 / row['area_um2_per_bit']:.1f} "
+            f"| {row['area_um2'] / base['area_um2'] - 1:+.1%} "
             f"| {row['energy_fj_per_bit']:.2f} | {row['energy_pj_per_read'] / base['energy_pj_per_read'] - 1:+.1%} "
             f"| {row['min_period_ps']:.0f} |"
         )
     lines += [
         "",
         "As standard cells nothing is stored: synthesis finds the functions of the words again, whatever is written. "
-        "Energy: consecutive addresses, without glitches and wires.",
+        "Energy: consecutive addresses, without glitches and wires. Area: sum of cells, no wires and no utilisation; "
+        "published macros at 7 nm hold 34 (plain) and 57 Mb/mm² (block, derived) with all their periphery, and TOM's "
+        "logic ROM 120 (arXiv 2602.20662, digest).",
         "",
         "## L-Unit as standard cells (synthesised)",
         "",
@@ -166,7 +169,11 @@ def main() -> None:
     parser.add_argument("--layer", type=int, default=0)
     parser.add_argument("--asap7", nargs="*", default=[], help="Liberty files of ASAP7; without, 45 nm alone")
     parser.add_argument("--output", type=Path, default=HERE / "brom.json")
+    parser.add_argument("--render", action="store_true", help="write brom.md again from brom.json")
     options = parser.parse_args()
+    if options.render:
+        write(options.output.with_suffix(".md"), markdown(json.loads(options.output.read_text())))
+        return
     checkpoint = open_checkpoint(options.model)
     made = brom_layer.build(checkpoint, brom_layer.Recipe(LUnit(), "uint4", (options.layer,)))
     libraries = [Library("Nangate45", 45, ("nangate45",), 4000.0)]

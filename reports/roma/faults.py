@@ -116,7 +116,11 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=2048)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=HERE / "faults.json")
+    parser.add_argument("--render", action="store_true", help="write faults.md again from faults.json")
     options = parser.parse_args()
+    if options.render:
+        write(options.output.with_suffix(".md"), markdown(json.loads(options.output.read_text())))
+        return
     text = default_text() if options.text is None else read_text(options.text)
     model = load_model(options.model)
     ids = model.tokenizer.encode(text)

@@ -7,7 +7,7 @@ about 3e-4 (half of the last place, uniform).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,16 @@ import numpy.typing as npt
 
 from lutscape.models.quantise import activation, kv, scalar, ternary
 from lutscape.sim.gpu import packing
-from lutscape.sim.gpu.driver import Buffer, Gpu
+from lutscape.sim.gpu.driver import Buffer, GemvItem, Gpu
 
 Array = npt.NDArray[Any]
 FORMATS = {"w4": 4, "w2": 2, "w1": 1, "t2": 2, "t5": 5}
 """Format name and its number in the C interface; t2 is ternary in 2-bit codes, t5 five to a byte."""
-TOLERANCE = 6e-4
+BRAIN = 16
+"""Added to a format's number for BF16 activations."""
+BRAIN_BATCHES = (1, 3, 8, 9, 40, 50, 150, 300)
+TOLERANCE, BRAIN_TOLERANCE = 6e-4, 2.5e-3
+"""FP16 and BF16 results; BF16 rounding alone brings about 1.6e-3."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,22 @@ def relative(out: Array, reference: Array) -> float:
     return float(np.linalg.norm(out.astype(np.float64) - reference) / np.linalg.norm(reference))
 
 
+def to_brain(x: Array) -> Array:
+    """Round to BF16, to nearest even; returns FP32."""
+    bits = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return (bits + 0x7FFF + (bits >> 16 & 1) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+def brain_bits(x: Array) -> Array:
+    """Return the upper halves of FP32 numbers that are BF16."""
+    return (np.ascontiguousarray(x, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+
+
+def from_brain(bits: Array) -> Array:
+    """Return BF16 bits as FP32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32)
+
+
 def quantised(rng: np.random.Generator, form: str, n: int, k: int) -> scalar.QuantisedWeight:
     """Return random weights (N, K) in a format: groups of 128, or one scale per row for ternary."""
     weight = rng.standard_normal((n, k), np.float32) * np.float32(0.05)
@@ -68,7 +88,7 @@ def group_of(form: str) -> int:
 def checks(gpu: Gpu, seed: int = 0, small: bool = False) -> Iterator[Outcome]:
     """Run every check; ``small`` keeps to shapes that compute-sanitizer gets through in seconds."""
     rng = np.random.default_rng(seed)
-    for part in (_linear, _integer, _lookup, _attention, _element, _vendor):
+    for part in (_linear, _lists, _integer, _lookup, _attention, _element, _vendor):
         yield from part(gpu, rng, small)
 
 
@@ -93,7 +113,7 @@ def _run(gpu: Gpu, shape: tuple[int, ...], dtype: npt.DTypeLike, name: str, *arg
 
 def _linear(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcome]:
     shapes = [(192, 576), (320, 1000)] if small else [(192, 576), (1000, 3200), (640, 8640), (4096, 4096)]
-    batches = [1, 3, 9, 40, 150] if small else [1, 2, 8, 13, 16, 32, 50, 128, 300]
+    batches = [1, 3, 9, 40, 150] if small else [1, 2, 8, 13, 16, 32, 50, 128, 300, 512]
     for form in FORMATS:
         for n, k in shapes:
             weight = quantised(rng, form, n, k)
@@ -101,22 +121,72 @@ def _linear(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcome
             exact = (weight.codes.astype(np.float64) - np.repeat(weight.zeros, weight.group, 1)[:, :k]) * np.repeat(
                 weight.scales, weight.group, 1
             )[:, :k]
-            rounded = exact.astype(np.float16).astype(np.float64)
+            scaled = (weight.codes - np.repeat(weight.zeros, weight.group, 1)[:, :k]) * to_brain(
+                np.repeat(weight.scales.astype(np.float16), weight.group, 1)[:, :k]
+            )
             for m in batches:
                 x = _half(rng, m, k)
-                device_x = gpu.upload(x)
                 number = 2 if form == "t2" else FORMATS[form]
-                if gpu.ask("stream_fits", number, m, n, k):
-                    y = _run(gpu, (m, n), np.float16, "stream", number, w, s, device_x, OUT, m, n, k, group_of(form), 0)
-                    yield Outcome(f"stream {form} {m}x{n}x{k}", relative(y, x.astype(np.float64) @ exact.T), TOLERANCE)
-                for splits in (0,) if m < 100 else (0, 1):
-                    y = _run(
-                        gpu, (m, n), np.float16, "gemm", number, w, s, device_x, OUT, m, n, k, group_of(form), 0, splits
-                    )
-                    name = f"gemm {form} {m}x{n}x{k}" + (" unsplit" if splits else "")
-                    yield Outcome(name, relative(y, x.astype(np.float64) @ rounded.T), TOLERANCE)
-                gpu.free(device_x)
+                shape, group = (m, n), group_of(form)
+                for brain in (False, True) if m in BRAIN_BATCHES else (False,):
+                    if brain:  # the scale, then the weight, rounded to BF16
+                        x, number, rounded = to_brain(x), number + BRAIN, to_brain(scaled).astype(np.float64)
+                    else:
+                        rounded = exact.astype(np.float16).astype(np.float64)
+                    tolerance = BRAIN_TOLERANCE if brain else TOLERANCE
+                    device_x = gpu.upload(brain_bits(x) if brain else x)
+                    dtype, x64 = np.uint16 if brain else np.float16, x.astype(np.float64)
+                    name = f"{form}{' bf16' if brain else ''} {m}x{n}x{k}"
+                    if gpu.ask("stream_fits", number, m, n, k):
+                        y = _run(gpu, shape, dtype, "stream", number, w, s, device_x, OUT, m, n, k, group, 0)
+                        y = from_brain(y) if brain else y
+                        yield Outcome(f"stream {name}", relative(y, x64 @ exact.T), tolerance)
+                    for tokens, splits in ((0, 0),) if m < 100 else ((0, 0), (0, 1), (176, 1)):
+                        y = _run(
+                            gpu, shape, dtype, "gemm", number, w, s, device_x, OUT, m, n, k, group, tokens, splits, 0
+                        )
+                        y = from_brain(y) if brain else y
+                        way = f" {tokens or 'chosen'} tokens unsplit" if splits else ""
+                        yield Outcome(f"gemm {name}{way}", relative(y, x64 @ rounded.T), tolerance)
+                    gpu.free(device_x)
             gpu.free(w, s)
+
+
+def _lists(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcome]:
+    """Products of one launch: the second reads the first's result, the third none of them, the fourth the third's."""
+    widths = [576, 1000, 320, 1000] if small else [1024, 3584, 1024, 3584]
+    for form, brain in (("w4", False), ("w2", False), ("t2", False), ("w4", True), ("w2", True)):
+        number = 2 if form == "t2" else FORMATS[form]
+        x = to_brain(_half(rng, widths[0])) if brain else _half(rng, widths[0])
+        free = gpu.upload(brain_bits(x) if brain else x)
+        items, outs, weights = [], [], []
+        for i in range(4):
+            k, n = widths[i % 2], widths[i % 2 + 1]
+            weight = quantised(rng, form, n, k)
+            scale = np.float32(1 / np.sqrt(k))  # results stay near 1
+            weight = replace(weight, scales=(weight.scales * 20 * scale).astype(np.float16).astype(np.float32))
+            w, s = (gpu.upload(part) for part in packed(weight, form))
+            outs.append(gpu.alloc(2 * n))
+            source = outs[i - 1] if i % 2 else free
+            items.append(GemvItem(w.address, s.address, source.address, outs[i].address, n, k, i % 2, 0))
+            weights.append((w, s, weight))
+        for repeat in range(2 if small else 8):
+            for out in outs:
+                gpu.poison(out)
+            array = (GemvItem * 4)(*items)
+            gpu.call("gemv_list", number + BRAIN * brain, array, 4, group_of(form), 0)
+            gpu.sync()
+            worst, given = 0.0, x.astype(np.float64)
+            for i, (_, _, weight) in enumerate(weights):
+                y = gpu.download(outs[i], weight.codes.shape[:1], np.uint16 if brain else np.float16)
+                y = from_brain(y) if brain else y
+                worst = np.fmax(worst, relative(y, weight.dequantise().astype(np.float64) @ given))
+                if np.isnan(y).any():
+                    worst = float("nan")
+                given = x.astype(np.float64) if i % 2 else y.astype(np.float64)
+            kind = f"list {form}{' bf16' if brain else ''} {widths[0]}x{widths[1]}"
+            yield Outcome(f"{kind} {repeat + 1}", float(worst), BRAIN_TOLERANCE if brain else TOLERANCE)
+        gpu.free(free, *outs, *(b for w, s, _ in weights for b in (w, s)))
 
 
 def _integer(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcome]:
@@ -142,11 +212,11 @@ def _integer(gpu: Gpu, rng: np.random.Generator, small: bool) -> Iterator[Outcom
                 wrong += np.count_nonzero(gpu.download(scales, (m, 1), np.float32) != rows.scales)
                 yield Outcome(f"quantise_rows {m}x{k}", float(wrong), 0)
                 zeros = weight.zeros[:, 0].astype(np.int64)
-                exact = rows.codes.astype(np.int64) @ (weight.codes.astype(np.int64) - zeros[:, None]).T
+                exact = rows.codes.astype(np.float64) @ (weight.codes - zeros[:, None].astype(np.float64)).T  # integers
                 y = exact * weight.scales[:, 0].astype(np.float64) * rows.scales
                 kernels = ["gemm_i8"] + (["stream_i8"] if gpu.ask("stream_i8_fits", m, n, k) else [])
                 for kernel in kernels:
-                    tail = (0, 0) if kernel == "gemm_i8" else (0,)
+                    tail = (0, 0, 0) if kernel == "gemm_i8" else (0,)
                     raw = _run(gpu, (m, n), np.int32, kernel, w, s, q, scales, sums, OUT, m, n, k, 1, *tail)
                     yield Outcome(f"{kernel} {form} {m}x{n}x{k} sums", float(np.count_nonzero(raw != exact)), 0)
                     scaled = _run(gpu, (m, n), np.float16, kernel, w, s, q, scales, sums, OUT, m, n, k, 0, *tail)

@@ -29,6 +29,15 @@ class _Info(ctypes.Structure):
     ]  # fmt: skip
 
 
+class GemvItem(ctypes.Structure):
+    """A product of ``lut_gemv_list``: addresses, N, K, and whether it needs the results of those before."""
+
+    _fields_ = [
+        *((n, ctypes.c_void_p) for n in ("weights", "scales", "x", "y")),
+        *((n, ctypes.c_int) for n in ("n", "k", "waits", "unused")),
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Buffer:
     """Device memory."""
@@ -75,7 +84,7 @@ class Gpu:
         self._c.lut_close()
 
     def call(self, name: str, *arguments: Any) -> None:
-        """Call ``lut_<name>``: buffers, None and ints, floats become pointers, int and float."""
+        """Call ``lut_<name>``: buffers, None and ints, floats become pointers, int and float; arrays stay."""
         converted = [_convert(a) for a in arguments]
         self._check(getattr(self._c, "lut_" + name)(*converted), name)
 
@@ -196,6 +205,8 @@ class Graph:
 def _convert(value: Any) -> Any:
     if isinstance(value, Buffer):
         return ctypes.c_void_p(value.address)
+    if isinstance(value, ctypes.Array):
+        return value
     if value is None:
         return ctypes.c_void_p()
     return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int(value)

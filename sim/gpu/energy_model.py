@@ -18,6 +18,7 @@ KINDS = {
     "FP8 tensor cores (vendor)": [("vendor", "fp8")],
     "INT8 tensor cores (vendor)": [("vendor", "int8")],
     "low-bit weights, dequantised to FP16": [("gemm", form) for form in ("w4", "w2", "w1", "t2", "t5")],
+    "low-bit weights x bytes of FP16 (lists)": [(k, f) for k in ("gemv_list", "gemv_chain") for f in ("w4", "w2")],
     "2-bit weights x INT8": [("gemm_i8", "w2a8")],
     "software lookup": [("lookup", form) for form in ("w4", "w2", "w1")],
     "attention": [("attention", form) for form in ("kv16", "kv4", "kv2")],

@@ -51,7 +51,6 @@ Floats = npt.NDArray[np.float64]
 Constants = dict[str, float]
 SMS = 132
 STREAM_WARPS, STREAM_WARPS_I8, STREAM_SHARED = 12, 12, 220 * 1024
-TOKENS = (32, 64, 128, 256)
 BOUNDS = {"p": (1.0, 12.0), "q": (0.01, 1.0), "w": (500, 3350), "w2": (500, 2e4), "two": (1.0, 2.0), "u": (0.001, 0.6)}
 """What a constant may become; w no more than the memory's peak, GB/s."""
 SMALLEST_STEP = 1e-3
@@ -152,8 +151,7 @@ def _gemm(f: pd.DataFrame, c: Constants) -> Floats:
     load = np.ceil(blocks * splits / SMS)
     pairs, single = load // at_once, load % at_once
     rounds = np.where(at_once == 2, pairs * c["two"] + single, load)
-    chunk = np.select([tokens == t for t in TOKENS], [c["c32"], (c["c32"] + c["c128"]) / 2, c["c128"], c["c256"]])
-    extra = np.select([tokens == t for t in TOKENS], [c["e32"], (c["e32"] + c["e128"]) / 2, c["e128"], c["e256"]])
+    chunk, extra = (np.interp(tokens, (32, 64, 128, 256), _at_tokens(c, name)) for name in "ce")
     partial = np.where(splits > 1, 8 * splits * m * n, 0.0)
     work = _throttled(rounds * (per_block * chunk + extra), c)
     return (
@@ -164,16 +162,22 @@ def _gemm(f: pd.DataFrame, c: Constants) -> Floats:
     )
 
 
+def _at_tokens(c: Constants, name: str) -> list[float]:
+    """A constant of tiles of 32, 64, 128 and 256 tokens; between them it is taken to be linear."""
+    low, middle, high = (c[f"{name}{tokens}"] for tokens in (32, 128, 256))
+    return [low, (low + middle) / 2, middle, high]
+
+
 def _chosen(n: Floats, m: Floats, chunks: Floats) -> tuple[Floats, Floats]:
     """Tokens per tile and splits of K, as the kernel chooses them for M > 128 (gemm.cu: choose)."""
     best = [np.full(len(n), np.inf), np.zeros(len(n)), np.zeros(len(n))]
-    for tokens, chunk, start in ((256, 0.73, 4.6), (128, 0.50, 3.2), (64, 0.62, 2.6)):
+    for tokens, chunk, start in ((256, 0.73, 4.6), (176, 0.59, 3.8), (128, 0.50, 3.2), (64, 0.62, 2.6)):
         tiles = np.ceil(n / 128) * np.ceil(m / tokens)
         for s in range(1, 9):
             waves = np.ceil(tiles * s / (2 * SMS if tokens == 64 else SMS))
-            each = np.where((tokens == 64) & (tiles * s <= SMS), 0.45, chunk)
+            each = np.where((tokens == 64) & (2 * tiles * s <= SMS), 0.45, chunk)
             time = waves * (start + each * np.ceil(chunks / s)) + (1.5 + 1.8e-6 * s * m * n if s > 1 else 0.0)
-            better = (time < best[0]) & ((s == 1) | (s * 4 <= chunks))
+            better = (time < best[0]) & ((s == 1) | (s * 3 <= chunks))
             found = (time, np.full(len(n), float(tokens)), np.full(len(n), float(s)))
             best = [np.where(better, x, old) for x, old in zip(found, best, strict=True)]
     return best[1], best[2]
@@ -269,8 +273,13 @@ FAMILIES = {
 }  # fmt: skip
 
 
+UNMODELLED = ("gemv_list", "gemv_chain", "gemm_bf16")
+"""Kernels measured on too few shapes to fit on half of them."""
+
+
 def groups(points: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
-    """Return the points by (family, kernel, format)."""
+    """Return the points by (family, kernel, format), without those of kernels that are not modelled."""
+    points = points[~points["kernel"].isin(UNMODELLED)]
     product = points["kernel"].isin(["gemm", "gemm_i8"])
     names = points["kernel"].where(points["kernel"].isin(["lookup", "vendor", "attention"]), "other").to_numpy(object)
     names[product.to_numpy()] = np.where(streams(points[product]), "stream", "gemm")
@@ -281,7 +290,7 @@ def groups(points: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
 def fitting(points: pd.DataFrame) -> npt.NDArray[np.bool_]:
     """Whether each point is one that fits (else it scores): see the module."""
     kernel = points["kernel"]
-    product = kernel.isin(["gemm", "gemm_i8", "lookup", "vendor"])
+    product = kernel.isin(["gemm", "gemm_i8", "lookup", "vendor", *UNMODELLED])
     shape = [
         (r.n, r.k) if is_product else (r.m, r.heads, r.kv_heads, r.n) if r.kernel == "attention" else (r.m, r.k)
         for r, is_product in zip(points.itertuples(), product, strict=True)

@@ -18,7 +18,7 @@ import numpy as np
 
 from lutscape.hw.errors import UserError
 from lutscape.sim.gpu import check, packing
-from lutscape.sim.gpu.driver import Buffer, Gpu, Graph
+from lutscape.sim.gpu.driver import Buffer, GemvItem, Gpu, Graph
 from lutscape.sim.gpu.nvml import Monitor
 from lutscape.sim.gpu.points import VENDOR, Point
 
@@ -82,7 +82,9 @@ class Bench:
     def copies(self, point: Point) -> int:
         """Return how many operators a graph holds."""
         each = max(point.read + point.written, 1)
-        if point.kernel in ("gemm", "gemm_i8", "lookup", "vendor", "attention"):
+        if point.kernel in (
+            "gemm", "gemm_bf16", "gemv_list", "gemv_chain", "gemm_i8", "lookup", "vendor", "attention",
+        ):  # fmt: skip
             return int(np.clip(ROTATED // each, 1, MOST_COPIES))
         return int(np.clip(2 * ROTATED // each, 2, MOST_COPIES))
 
@@ -96,22 +98,24 @@ class Bench:
     def launch(self, p: Point, copy: int) -> None:
         """Launch a point on its copy-th data."""
         gpu, x, y, scales = self.gpu, self.arena["x"], self.arena["y"], self.arena["scales"]
-        if p.kernel == "gemm":
+        if p.kernel in ("gemv_list", "gemv_chain"):
+            self._list(p, copy)
+        elif p.kernel in ("gemm", "gemm_bf16"):
             form = "w2" if p.form == "t2" else p.form
             group = check.group_of(p.form)
             w = self._rotate("bits", packing.weight_bytes(form, p.n, p.k, 0), copy)
             scales_of = packing.weight_bytes(form, p.n, p.k, group) - packing.weight_bytes(form, p.n, p.k, 0)
             s = self._rotate("scales", scales_of + 256 * -(-p.n // 64), copy)
-            number = check.FORMATS[form]
+            number = check.FORMATS[form] + (check.BRAIN if p.kernel == "gemm_bf16" else 0)
             if gpu.ask("stream_fits", number, p.m, p.n, p.k):
                 gpu.call("stream", number, w, s, x, y, p.m, p.n, p.k, group, 1)
             else:
-                gpu.call("gemm", number, w, s, x, y, p.m, p.n, p.k, group, 0, 0)
+                gpu.call("gemm", number, w, s, x, y, p.m, p.n, p.k, group, 0, 0, 1)
         elif p.kernel == "gemm_i8":
             w = self._rotate("bits", packing.weight_bytes("i2", p.n, p.k, 0), copy)
             q = self.arena["bits"].at(self.arena["bits"].bytes - GIB // 2)
             name = "stream_i8" if gpu.ask("stream_i8_fits", p.m, p.n, p.k) else "gemm_i8"
-            sums, tail = self.arena["e4m3"], (0, 1) if name == "stream_i8" else (0, 0, 0)
+            sums, tail = self.arena["e4m3"], (0, 1) if name == "stream_i8" else (0, 0, 0, 1)
             gpu.call(name, w, scales, q, x, sums, y, p.m, p.n, p.k, *tail)
         elif p.kernel == "lookup":
             slabs, bits = -(-p.k // packing.SLAB), packing.BITS[p.form]
@@ -127,6 +131,21 @@ class Bench:
             self._element(p, copy)
         else:
             raise UserError(f"measure: unknown kernel {p.kernel!r}")
+
+    def _list(self, p: Point, copy: int) -> None:
+        """Activations of every product in places of their own, as results go to places of their own."""
+        group = check.group_of(p.form)
+        size = packing.weight_bytes(p.form, p.n, p.k, 0)
+        scales = packing.weight_bytes(p.form, p.n, p.k, group) - size
+        items = []
+        for i in range(p.listed):
+            w = self._rotate("bits", size, copy * p.listed + i)
+            s = self._rotate("scales", scales, copy * p.listed + i)
+            x, y = self.arena["x"].at(i * 2 * p.k), self.arena["y"].at(i * 2 * p.n)
+            waits = int(p.kernel == "gemv_chain" and i > 0)
+            items.append(GemvItem(w.address, s.address, x.address, y.address, p.n, p.k, waits, 0))
+        array = (GemvItem * p.listed)(*items)
+        self.gpu.call("gemv_list", check.FORMATS[p.form], array, p.listed, group, 1)
 
     def _attention(self, p: Point, copy: int) -> None:
         bits = int(p.form[2:])
@@ -204,18 +223,19 @@ class Bench:
         half = GIB + GIB // 2
         found["copy_gb_s"] = 2 * half / seconds(lambda: gpu.copy(self.arena["bits"], self.arena["y"], half)) / 1e9
 
-        def empties(count: int) -> Callable[[], None]:
+        def empties(count: int, early: int) -> Callable[[], None]:
             def launch() -> None:
                 for _ in range(count):
-                    gpu.call("empty")
+                    gpu.call("empty", early)
 
             return launch
 
         def product(p: Point) -> Callable[[], None]:
             return lambda: self.launch(p, 0)
 
-        empty = [seconds(empties(count)) for count in (100, 1100)]
+        empty, early = ([seconds(empties(count, way)) for count in (100, 1100)] for way in (0, 1))
         found["kernel_gap_us"] = (empty[1] - empty[0]) / 1000 * 1e6
+        found["early_gap_us"] = (early[1] - early[0]) / 1000 * 1e6  # kernels that start before the last one ends
         found["graph_us"] = empty[0] * 1e6 - 100 * found["kernel_gap_us"]
         if self.vendor:
             for form in VENDOR:

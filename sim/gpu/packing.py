@@ -34,10 +34,10 @@ SLAB = 128
 def place(form: str, step: int, register: int, half: int) -> tuple[int, int]:
     """Return (word, lowest bit) of a code within its lane's tile; w4, w2 and w1 only."""
     if form == "w4":
-        nibble = (1, 3)[register % 2] if step % 2 == 0 else (0, 2)[register % 2]
-        return (step & ~1) + register // 2, 4 * nibble + 16 * half
+        nibble = (1, 3)[register // 2] if step % 2 == 0 else (0, 2)[register // 2]
+        return (step & ~1) + register % 2, 4 * nibble + 16 * half
     if form == "w2":
-        field = ((4, 6, 2, 0), (3, 5, 1, 7))[step % 2][register]
+        field = ((4, 6, 0, 2), (5, 7, 1, 3))[step % 2][register]
         return step // 2, 2 * field + 16 * half
     bit = (9, 5, 13, 15 if step < 2 else 3)[register] - step
     return 0, bit + 16 * half

@@ -24,11 +24,13 @@ class Point:
     """One kernel on one problem.
 
     Attributes:
-        kernel: ``gemm`` (weight-only), ``gemm_i8``, ``lookup``, ``vendor``, ``attention`` or an element-wise kernel.
+        kernel: ``gemm`` (weight-only), ``gemm_bf16``, ``gemv_list``, ``gemv_chain``, ``gemm_i8``, ``lookup``,
+            ``vendor``, ``attention`` or an element-wise kernel.
         form: weight or cache format, or the vendor's type.
         m, n, k: as in Y[m, n]; rows, 0 and width for element-wise kernels; sequences, context and head dimension
             for attention.
-        heads, kv_heads, listed: attention; listed is the number of blocks of 64 keys, 0 if dense.
+        heads, kv_heads: attention.
+        listed: blocks of 64 keys of sparse attention, 0 if dense; products of a list or chain.
         read: bytes that must come from DRAM; written: bytes that must go there.
         operations: multiplications and additions of the mathematical operator.
     """
@@ -67,6 +69,23 @@ def linear(form: str, m: int, n: int, k: int) -> Point:
     """Weight-only product: FP16 activations, groups of 128 or (ternary) one scale per row."""
     stored = packing.weight_bytes("w2" if form == "t2" else form, n, k, 0 if form in ("t2", "t5") else 128)
     return Point("gemm", form, m, n, k, stored + 2 * m * k, 2 * m * n, 2.0 * m * n * k)
+
+
+def brain(form: str, m: int, n: int, k: int) -> Point:
+    """As linear, with BF16 activations and results."""
+    p = linear(form, m, n, k)
+    return Point("gemm_bf16", form, m, n, k, p.read, p.written, p.operations)
+
+
+LISTED = 16
+
+
+def products(kernel: str, form: str, n: int, k: int) -> Point:
+    """``LISTED`` products of one token in one launch: ``gemv_list`` of independent vectors; in ``gemv_chain`` each
+    product waits for the results of those before."""
+    p = linear(form, 1, n, k)
+    every = (LISTED * p.read, LISTED * p.written, LISTED * p.operations)
+    return Point(kernel, form, 1, n, k, *every, listed=LISTED)
 
 
 def integer(m: int, n: int, k: int) -> Point:
@@ -137,6 +156,14 @@ def _points() -> Iterator[Point]:
             for form in VENDOR:
                 if n % 16 == 0 or form in ("fp16", "bf16"):
                     yield vendor(form, m, n, k)
+    for n, k in ((14336, 4096), (4096, 14336)):
+        for form in ("w4", "w2"):
+            for m in BATCHES:
+                yield brain(form, m, n, k)
+    for n, k in ((4096, 4096), (14336, 4096), (4096, 14336), (8192, 8192), (28672, 8192)):
+        for form in ("w4", "w2"):
+            for kernel in ("gemv_list", "gemv_chain"):
+                yield products(kernel, form, n, k)
     for batch, heads, kv_heads in ATTENTION:
         for context in CONTEXTS:
             if batch * kv_heads * context * 512 > LARGEST_CACHE:
@@ -161,6 +188,7 @@ def energy_points() -> list[Point]:
     found = [vendor(form, m, n, k) for form in ("fp16", "fp8", "int8") for m in (1, 128, 4096)]
     found += [vendor("fp16", 512, n, k), vendor("bf16", 4096, n, k)]
     found += [linear(form, m, n, k) for form in ("w4", "w2") for m in (1, 32, 512, 4096)]
+    found += [products("gemv_list", form, n, k) for form in ("w4", "w2")]
     found += [linear("w1", 1, n, k), linear("t5", 1, n, k), linear("t2", 4096, n, k)]
     found += [integer(m, n, k) for m in (1, 4096)]
     found += [lookup(form, 1, n, k) for form in ("w4", "w2", "w1")]

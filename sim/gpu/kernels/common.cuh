@@ -2,6 +2,7 @@
 #pragma once
 #include <cstdint>
 
+#include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
 
@@ -73,8 +74,54 @@ __device__ inline void copy_wait() {
   asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 }
 
+// Copies by the bulk engine and the barriers in shared memory that count their bytes.
+__device__ inline uint32_t address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
+__device__ inline void barrier_init(uint64_t* b, int count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address(b)), "r"(count));
+}
+__device__ inline void barrier_init_done() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+__device__ inline void barrier_expect(uint64_t* b, uint32_t bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address(b)), "r"(bytes) : "memory");
+}
+__device__ inline void barrier_arrive(uint64_t* b) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address(b)) : "memory");
+}
+__device__ inline void barrier_wait(uint64_t* b, uint32_t parity) {
+  asm volatile(
+      "{ .reg .pred p;\n"
+      "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
+      "@!p bra again; }" ::"r"(address(b)), "r"(parity) : "memory");
+}
+__device__ inline void copy_bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(address(to)),
+               "l"(from), "r"(bytes), "r"(address(b)) : "memory");
+}
+
 __device__ inline half2 as_half2(uint32_t x) { return *reinterpret_cast<half2*>(&x); }
 __device__ inline uint32_t as_word(half2 x) { return *reinterpret_cast<uint32_t*>(&x); }
+__device__ inline uint32_t as_word(__nv_bfloat162 x) { return *reinterpret_cast<uint32_t*>(&x); }
+
+// The two formats of activations: a word holds two numbers.
+struct Fp16 {
+  using Type = half;
+  using Pair = half2;
+  static constexpr uint32_t ONES = 0x3C003C00;
+  static constexpr int MANTISSA = 10;
+  __device__ static Pair pair(float x) { return __float2half2_rn(x); }
+  __device__ static Pair pair(uint32_t x) { return *reinterpret_cast<Pair*>(&x); }
+  __device__ static float2 wide(uint32_t x) { return __half22float2(pair(x)); }
+  __device__ static Type narrow(float x) { return __float2half(x); }
+};
+struct Bf16 {
+  using Type = __nv_bfloat16;
+  using Pair = __nv_bfloat162;
+  static constexpr uint32_t ONES = 0x3F803F80;
+  static constexpr int MANTISSA = 7;
+  __device__ static Pair pair(float x) { return __float2bfloat162_rn(x); }
+  __device__ static Pair pair(uint32_t x) { return *reinterpret_cast<Pair*>(&x); }
+  __device__ static float2 wide(uint32_t x) { return __bfloat1622float2(pair(x)); }
+  __device__ static Type narrow(float x) { return __float2bfloat16(x); }
+};
 
 // (w & mask) | bits in one instruction
 template <uint32_t MASK, uint32_t BITS>
@@ -84,17 +131,31 @@ __device__ inline uint32_t mask_or(uint32_t w) {
   return r;
 }
 
-// D (16 x 8, FP32) += A (16 x 16, FP16) B (16 x 8, FP16)
+// D (16 x 8, FP32) += A (16 x 16) B (16 x 8), both FP16 or both BF16
+#define LUT_MMA(TYPE, C)                                                                                            \
+  "mma.sync.aligned.m16n8k16.row.col.f32." TYPE "." TYPE ".f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {" C "};"
+template <class X = Fp16>
 __device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-               : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  if constexpr (X::MANTISSA == 10)
+    asm volatile(LUT_MMA("f16", "%0,%1,%2,%3")
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  else
+    asm volatile(LUT_MMA("bf16", "%0,%1,%2,%3")
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 // D = A B + c, all of a row's columns starting at the same c
+template <class X = Fp16>
 __device__ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1, float c) {
-  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%10,%10,%10,%10};"
-               : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
-               : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c));
+  if constexpr (X::MANTISSA == 10)
+    asm volatile(LUT_MMA("f16", "%10,%10,%10,%10")
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c));
+  else
+    asm volatile(LUT_MMA("bf16", "%10,%10,%10,%10")
+                 : "=f"(d[0]), "=f"(d[1]), "=f"(d[2]), "=f"(d[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1), "f"(c));
 }
 // D (16 x 8, INT32) += A (16 x 32, unsigned bytes) B (32 x 8, signed bytes)
 __device__ inline void mma(int (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {

@@ -1,7 +1,7 @@
 // Low-bit weights times many activations on Hopper's warpgroup matrix instructions (sm_90a).
 //
-// FP16 activations: weights are dequantised in registers, w = fp16((q - z) s), and are the A operand of
-// wgmma.m64nNk16; the activations are B, in shared memory. INT8 activations: 2-bit codes are widened to unsigned
+// FP16 or BF16 activations: weights are dequantised in registers to their format, w = (q - z) s, and are the A operand
+// of wgmma.m64nNk16; the activations are B, in shared memory. With BF16 the scale is rounded to BF16 first. INT8 activations: 2-bit codes are widened to unsigned
 // bytes, sums are exact INT32, and z sum(x) is subtracted at the end: y = acc - z sum_k x.
 //
 // A block computes 128 outputs (two consumer warpgroups of 64) for TOKENS tokens. One producer thread keeps STAGES
@@ -9,9 +9,8 @@
 // consumers unpack the next. Where there are fewer tiles than multiprocessors, K is split and partial sums added.
 #include <type_traits>
 
-#include <cudaTypedefs.h>
-
 #include "formats.cuh"
+#include "maps.cuh"
 
 namespace lut {
 namespace {
@@ -26,13 +25,21 @@ struct I2 {
 
 template <class F>
 constexpr bool INTEGER = std::is_same_v<F, I2>;
+template <class F>
+struct Activations {
+  using Type = typename F::X;
+};
+template <>
+struct Activations<I2> {
+  using Type = Fp16;  // of the result
+};
 
 struct Problem {
   const uint32_t* weights;  // packed: [block of 64 rows][chunk][4 tiles][lane][word]
   const half2* scales;      // (scale, zero point) [block of 64 rows][group][64]
   const float* x_scales;    // INT8: [M]
   const int* x_sums;        // INT8: [M], sum over k
-  half* y;                  // [M][N]
+  void* y;                  // [M][N], 16 bits
   void* partial;            // [split][M][N] FP32 or INT32 if splits > 1; y as INT32 if raw
   int m, n, chunks, groups, chunks_per_group, splits, raw;
 };
@@ -50,27 +57,6 @@ struct Shape {
   static_assert(TOKENS * Y_PITCH * 2 <= STAGES * STAGE);
 };
 
-__device__ inline uint32_t address(const void* p) { return uint32_t(__cvta_generic_to_shared(p)); }
-
-__device__ inline void barrier_init(uint64_t* b, int count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(address(b)), "r"(count));
-}
-__device__ inline void barrier_expect(uint64_t* b, uint32_t bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(address(b)), "r"(bytes) : "memory");
-}
-__device__ inline void barrier_arrive(uint64_t* b) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(address(b)) : "memory");
-}
-__device__ inline void barrier_wait(uint64_t* b, uint32_t parity) {
-  asm volatile(
-      "{ .reg .pred p;\n"
-      "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-      "@!p bra again; }" ::"r"(address(b)), "r"(parity) : "memory");
-}
-__device__ inline void copy_bulk(void* to, const void* from, uint32_t bytes, uint64_t* b) {
-  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(address(to)),
-               "l"(from), "r"(bytes), "r"(address(b)) : "memory");
-}
 __device__ inline void copy_box(void* to, const CUtensorMap* map, int column, int row, uint64_t* b) {
   asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
                    address(to)), "l"(map), "r"(column), "r"(row), "r"(address(b)) : "memory");
@@ -100,27 +86,42 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
   const int first = blockIdx.z * per_split, last = min(first + per_split, p.chunks);
   if (threadIdx.x == 0) {
     for (int i = 0; i < S::STAGES; ++i) barrier_init(full + i, 1), barrier_init(empty + i, 256);
-    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+    barrier_init_done();
   }
   __syncthreads();
+  allow_successor();
 
   if (group == 0) {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(S::BLOCKS == 1 ? 40 : 24));
     if (threadIdx.x == 0) {
       const bool two = row_block + 1 < blocks;
-      for (int c = first; c < last; ++c) {
-        const int i = c - first, s = i % S::STAGES;
-        if (i >= S::STAGES) barrier_wait(empty + s, (i / S::STAGES - 1) & 1);
-        uint8_t* at = stages + s * S::STAGE;
+      auto fetch_weights = [&](int c) {
+        const int s = (c - first) % S::STAGES;
+        uint8_t* at = stages + s * S::STAGE + S::X_BYTES;
         barrier_expect(full + s, S::X_BYTES + (two ? 2 : 1) * S::W_BYTES);
-        for (int j = 0; j < F::STEPS / S::BOX_STEPS; ++j)
-          copy_box(at + j * TOKENS * 32 * S::BOX_STEPS, &map,
-                   c * F::CHUNK + j * S::BOX_STEPS * (INTEGER<F> ? 32 : 16), token, full + s);
         const uint8_t* from = reinterpret_cast<const uint8_t*>(p.weights);
-        copy_bulk(at + S::X_BYTES, from + (size_t(row_block) * p.chunks + c) * S::W_BYTES, S::W_BYTES, full + s);
-        if (two)
-          copy_bulk(at + S::X_BYTES + S::W_BYTES, from + (size_t(row_block + 1) * p.chunks + c) * S::W_BYTES, S::W_BYTES,
-                    full + s);
+        copy_bulk(at, from + (size_t(row_block) * p.chunks + c) * S::W_BYTES, S::W_BYTES, full + s);
+        if (two) copy_bulk(at + S::W_BYTES, from + (size_t(row_block + 1) * p.chunks + c) * S::W_BYTES, S::W_BYTES, full + s);
+      };
+      auto fetch_activations = [&](int c) {
+        const int s = (c - first) % S::STAGES;
+#pragma unroll 1
+        for (int j = 0; j < F::STEPS / S::BOX_STEPS; ++j)
+          copy_box(stages + s * S::STAGE + j * TOKENS * 32 * S::BOX_STEPS, &map,
+                   c * F::CHUNK + j * S::BOX_STEPS * (INTEGER<F> ? 32 : 16), token, full + s);
+      };
+      const int ahead = min(first + S::STAGES, last);
+#pragma unroll 1
+      for (int c = first; c < ahead; ++c) fetch_weights(c);
+      wait_predecessor();  // weights depend on nothing
+#pragma unroll 1
+      for (int c = first; c < ahead; ++c) fetch_activations(c);
+#pragma unroll 1
+      for (int c = ahead; c < last; ++c) {
+        const int i = c - first;
+        barrier_wait(empty + i % S::STAGES, (i / S::STAGES - 1) & 1);
+        fetch_weights(c);
+        fetch_activations(c);
       }
     }
     if (p.splits == 1 && !p.raw) {  // the consumers' two barriers before and after the tile of results
@@ -139,7 +140,9 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
   for (int i = 0; i < TOKENS / 2; ++i) d[i] = 0;
 
   uint32_t even[F::STEPS][4], odd[F::STEPS][4];
-  half2 next[2] = {}, zero[4][2], factor[4][2];  // of the scale group at hand, by class and row
+  using X = typename Activations<F>::Type;
+  half2 next[2] = {};
+  typename X::Pair zero[4][2], factor[4][2];  // of the scale group at hand, by class and row
   if constexpr (!INTEGER<F>) {
     const half2* s = scales + size_t(first / p.chunks_per_group) * 64;
     next[0] = __ldg(s), next[1] = __ldg(s + 8);
@@ -151,13 +154,13 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
       if (i == 0 || c % p.chunks_per_group == 0) {
         const float2 s0 = __half22float2(next[0]), s1 = __half22float2(next[1]);
         {
-          half2 offset[F::CLASSES][2];
+          typename X::Pair offset[F::CLASSES][2];
           offsets<F>(offset, s0.y, s1.y);
 #pragma unroll
           for (int k = 0; k < F::CLASSES; ++k) {
             zero[k][0] = offset[k][0], zero[k][1] = offset[k][1];
-            factor[k][0] = __float2half2_rn(s0.x * float(1 << F::exponent(k)));
-            factor[k][1] = __float2half2_rn(s1.x * float(1 << F::exponent(k)));
+            factor[k][0] = X::pair(s0.x * float(1 << F::exponent(k)));
+            factor[k][1] = X::pair(s1.x * float(1 << F::exponent(k)));
           }
         }
         const half2* from = scales + size_t(min(c / p.chunks_per_group + 1, p.groups - 1)) * 64;
@@ -183,20 +186,22 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
 #pragma unroll
         for (int r = 0; r < 4; ++r) a[k][r] = (w[k] >> (2 * r)) & 0x03030303;
     } else {
-      half2 offset[F::CLASSES][2];
+      typename X::Pair offset[F::CLASSES][2];
 #pragma unroll
       for (int k = 0; k < F::CLASSES; ++k) offset[k][0] = zero[k][0], offset[k][1] = zero[k][1];
       unpack_chunk<F>(w, offset, a);
 #pragma unroll
       for (int k = 0; k < F::STEPS; ++k)
 #pragma unroll
-        for (int r = 0; r < 4; ++r) a[k][r] = as_word(__hmul2(as_half2(a[k][r]), factor[F::kind(k)][r & 1]));
+        for (int r = 0; r < 4; ++r) a[k][r] = as_word(__hmul2(X::pair(a[k][r]), factor[F::kind(k)][r & 1]));
     }
     asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
 #pragma unroll
     for (int k = 0; k < F::STEPS; ++k) {
       constexpr bool wide = S::BOX_STEPS == 4;
-      wgmma(d, a[k], descriptor<wide>(address(at) + (wide ? k * 32 : k * TOKENS * 32)), 1);
+      const uint64_t b = descriptor<wide>(address(at) + (wide ? k * 32 : k * TOKENS * 32));
+      if constexpr (INTEGER<F> || std::is_same_v<X, Fp16>) wgmma(d, a[k], b, 1);
+      else wgmma_bf16(d, a[k], b, 1);
     }
     asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
     asm volatile("wgmma.wait_group.sync.aligned 1;" ::: "memory");
@@ -206,6 +211,7 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
   for (; c + 1 < last; c += 2) step(c, even), step(c + 1, odd);
   if (c < last) step(c, even);
   asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  wait_predecessor();  // before anything is written
 
   // d[4 j + i]: row + 8 (i / 2), token 8 j + 2 t + i % 2
   if (p.splits > 1) {
@@ -233,7 +239,8 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
     }
   }
   __syncthreads();  // both consumers are done with the stages
-  half* tile = reinterpret_cast<half*>(stages);   // [token][128 outputs]
+  using Out = typename X::Type;
+  Out* tile = reinterpret_cast<Out*>(stages);     // [token][128 outputs]
 #pragma unroll
   for (int i = 0; i < TOKENS / 2; ++i) {
     const int local = i / 4 * 8 + 2 * t + i % 2, high = i % 4 / 2;
@@ -242,15 +249,15 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
       const int tok = min(token + local, p.m - 1);
       v = float(d[i] - (high ? z1 : z0) * __ldg(p.x_sums + tok)) * (high ? s1 : s0) * __ldg(p.x_scales + tok);
     }
-    tile[local * S::Y_PITCH + mine * 64 + warp * 16 + g + 8 * high] = __float2half(v);
+    tile[local * S::Y_PITCH + mine * 64 + warp * 16 + g + 8 * high] = X::narrow(v);
   }
   __syncthreads();
   const int thread = threadIdx.x - 128, column = row_block * 64 + thread % 16 * 8;
   for (int local = thread / 16; local < TOKENS; local += 16) {
     const int tok = token + local;
     if (tok >= p.m) break;
-    const half* from = tile + local * S::Y_PITCH + thread % 16 * 8;
-    half* to = p.y + size_t(tok) * p.n + column;
+    const Out* from = tile + local * S::Y_PITCH + thread % 16 * 8;
+    Out* to = static_cast<Out*>(p.y) + size_t(tok) * p.n + column;
     if (column + 8 <= p.n && p.n % 8 == 0) {
       *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
     } else {
@@ -260,8 +267,11 @@ __global__ void __launch_bounds__(384, (Shape<F, TOKENS>::BLOCKS)) gemm(Problem 
   }
 }
 
-template <class Sum>
+template <class Sum, class X>
 __global__ void add_splits(Problem p) {
+  auto y = static_cast<typename X::Type*>(p.y);
+  allow_successor();
+  wait_predecessor();
   const size_t count = size_t(p.m) * p.n;
   for (size_t i = blockIdx.x * size_t(blockDim.x) + threadIdx.x; i < count; i += size_t(gridDim.x) * blockDim.x) {
     Sum sum = 0;
@@ -269,42 +279,30 @@ __global__ void add_splits(Problem p) {
     if constexpr (std::is_same_v<Sum, int>) {
       const int n = int(i % p.n), m = int(i / p.n);
       const float2 s = __half22float2(p.scales[n]);  // one group: [block][64] is [N]
-      p.y[i] = __float2half(float(sum - int(s.y) * p.x_sums[m]) * s.x * p.x_scales[m]);
+      y[i] = X::narrow(float(sum - int(s.y) * p.x_sums[m]) * s.x * p.x_scales[m]);
     } else {
-      p.y[i] = __float2half(sum);
+      y[i] = X::narrow(sum);
     }
   }
 }
 
-int tensor_map(CUtensorMap* map, const void* x, int rows, int columns, int bytes, int box_columns, int box_rows, bool wide) {
-  static PFN_cuTensorMapEncodeTiled_v12000 encode = nullptr;
-  if (!encode) {
-    cudaDriverEntryPointQueryResult result;
-    if (int bad = check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", reinterpret_cast<void**>(&encode), 12000,
-                                                         cudaEnableDefault, &result), "cuTensorMapEncodeTiled"))
-      return bad;
-    if (!encode) return complain("gemm: the driver has no cuTensorMapEncodeTiled");
-  }
-  const cuuint64_t sizes[2] = {cuuint64_t(columns), cuuint64_t(rows)}, strides[1] = {cuuint64_t(columns) * bytes};
-  const cuuint32_t box[2] = {cuuint32_t(box_columns), cuuint32_t(box_rows)}, steps[2] = {1, 1};
-  const CUresult r = encode(map, bytes == 2 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16 : CU_TENSOR_MAP_DATA_TYPE_UINT8, 2,
-                            const_cast<void*>(x), sizes, strides, box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-                            wide ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_32B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-                            CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  return r == CUDA_SUCCESS ? 0 : complain("gemm: the activations' address or stride does not suit the copy engine");
-}
-
 template <class F, int TOKENS>
-int run_tile(Problem p, const void* x, int k) {
+int run_tile(Problem p, const void* x, int k, bool early) {
   using S = Shape<F, TOKENS>;
   using Sum = std::conditional_t<INTEGER<F>, int, float>;
   CUtensorMap map;
   constexpr int bytes = INTEGER<F> ? 1 : 2;
-  if (int bad = tensor_map(&map, x, p.m, k, bytes, S::BOX_STEPS * 32 / bytes, TOKENS, S::BOX_STEPS == 4)) return bad;
+  const auto type = INTEGER<F>                                                   ? CU_TENSOR_MAP_DATA_TYPE_UINT8
+                    : std::is_same_v<typename Activations<F>::Type, Fp16> ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                                                                 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
+  const cuuint64_t sizes[2] = {cuuint64_t(k), cuuint64_t(p.m)}, strides[1] = {cuuint64_t(k) * bytes};
+  const cuuint32_t box[2] = {cuuint32_t(S::BOX_STEPS * 32 / bytes), cuuint32_t(TOKENS)};
+  const auto swizzle = S::BOX_STEPS == 4 ? CU_TENSOR_MAP_SWIZZLE_128B : CU_TENSOR_MAP_SWIZZLE_32B;
+  if (int bad = tensor_map(&map, type, 2, x, sizes, strides, box, swizzle)) return bad;
   const dim3 grid(divide_up(p.n, 128), divide_up(p.m, TOKENS), p.splits);
-  if (int bad = launch(gemm<F, TOKENS>, grid, 384, S::BYTES, false, p, map)) return bad;
+  if (int bad = launch(gemm<F, TOKENS>, grid, 384, S::BYTES, early, p, map)) return bad;
   if (p.splits == 1) return 0;
-  return launch(add_splits<Sum>, min(2048, divide_up(long(p.m) * p.n, 256)), 256, 0, false, p);
+  return launch(add_splits<Sum, typename Activations<F>::Type>, min(2048, divide_up(long(p.m) * p.n, 256)), 256, 0, early, p);
 }
 
 // Tokens per tile and splits of K of least time: waves of blocks times what one takes, and adding the partial sums.
@@ -312,13 +310,13 @@ int run_tile(Problem p, const void* x, int k) {
 inline void choose(const Problem& p, int& tokens, int& splits) {
   const int given = splits, sms = multiprocessors();
   double best = 1e30;
-  for (const int t : {256, 128, 64}) {
+  for (const int t : {256, 176, 128, 64}) {
     const int tiles = divide_up(p.n, 128) * divide_up(p.m, t);
-    for (int s = 1; s <= 8 && (s == 1 || s * 4 <= p.chunks); ++s) {
+    for (int s = 1; s <= 8 && (s == 1 || s * 3 <= p.chunks); ++s) {
       if (given && given != s) continue;
       const int blocks = tiles * s, waves = divide_up(blocks, t == 64 ? 2 * sms : sms);
-      const double chunk = t == 256 ? 0.73 : t == 128 ? 0.50 : blocks > sms ? 0.62 : 0.45;
-      const double start = t == 256 ? 4.6 : t == 128 ? 3.2 : 2.6;
+      const double chunk = t == 256 ? 0.73 : t == 176 ? 0.59 : t == 128 ? 0.50 : 2 * blocks > sms ? 0.62 : 0.45;
+      const double start = t == 256 ? 4.6 : t == 176 ? 3.8 : t == 128 ? 3.2 : 2.6;
       const double sum = s > 1 ? 1.5 + 1.8e-6 * s * p.m * p.n : 0;
       const double time = waves * (start + chunk * divide_up(p.chunks, s)) + sum;
       if (time < best) best = time, tokens = t, splits = s;
@@ -327,7 +325,7 @@ inline void choose(const Problem& p, int& tokens, int& splits) {
 }
 
 template <class F>
-int run(Problem p, const void* x, int k, int tokens, int splits) {
+int run(Problem p, const void* x, int k, int tokens, int splits, bool early) {
   if (p.m > 128 && !INTEGER<F> && !tokens) choose(p, tokens, splits);
   if (!tokens) tokens = p.m <= 32 ? 32 : p.m <= 64 ? 64 : p.m <= 128 ? 128 : 256;
   if (!splits) {  // one wave of blocks, but at least eight chunks each
@@ -343,48 +341,44 @@ int run(Problem p, const void* x, int k, int tokens, int splits) {
     if (!p.partial) return complain("gemm: the partial sums of split K do not fit the workspace");
   }
   switch (tokens) {
-    case 32: return run_tile<F, 32>(p, x, k);
-    case 64: return run_tile<F, 64>(p, x, k);
-    case 128: return run_tile<F, 128>(p, x, k);
-    case 256: return run_tile<F, 256>(p, x, k);
+    case 32: return run_tile<F, 32>(p, x, k, early);
+    case 64: return run_tile<F, 64>(p, x, k, early);
+    case 128: return run_tile<F, 128>(p, x, k, early);
+    case 176: return run_tile<F, 176>(p, x, k, early);
+    case 256: return run_tile<F, 256>(p, x, k, early);
   }
-  return complain("gemm: tokens per tile must be 32, 64, 128 or 256");
+  return complain("gemm: tokens per tile must be 32, 64, 128, 176 or 256");
 }
 
 }  // namespace
 }  // namespace lut
 
-// FP16 activations; format and group as lut_stream; tokens per tile and splits of K: 0 chooses.
+// FP16 or BF16 activations; format and group as lut_stream; tokens per tile and splits of K: 0 chooses; early: as of launch.
 LUT_API int lut_gemm(int format, const void* weights, const void* scales, const void* x, void* y, int m, int n, int k,
-                     int group, int tokens, int splits) {
+                     int group, int tokens, int splits, int early) {
   using namespace lut;
   if (m < 1) return complain("gemm: M must be at least 1");
   if (k % 8) return complain("gemm: K must be a multiple of 8");
   if (group && group % 128) return complain("gemm: the group must be 0 or a multiple of 128");
-  if (format == 5 && group) return complain("gemm: ternary five to a byte has one scale per row");
-  const int chunk = format == 5 ? T5::CHUNK : 64, chunks = 2 * divide_up(k, 2 * chunk);
+  if (format % 16 == 5 && group) return complain("gemm: ternary five to a byte has one scale per row");
+  const int chunk = chunk_of(format), chunks = 2 * divide_up(k, 2 * chunk);
   const int groups = group ? divide_up(k, group) : 1, per_group = group ? group / 64 : chunks;
   const Problem p{static_cast<const uint32_t*>(weights), static_cast<const half2*>(scales), nullptr, nullptr,
-                  static_cast<half*>(y), nullptr, m, n, chunks, groups, per_group, 1, 0};
-  switch (format) {
-    case 4: return run<W4>(p, x, k, tokens, splits);
-    case 2: return run<W2>(p, x, k, tokens, splits);
-    case 1: return run<W1>(p, x, k, tokens, splits);
-    case 5: return run<T5>(p, x, k, tokens, splits);
-  }
-  return complain("gemm: unknown format");
+                  y, nullptr, m, n, chunks, groups, per_group, 1, 0};
+  const int bad = with_format(format, [&](auto f) { return run<decltype(f)>(p, x, k, tokens, splits, early); });
+  return bad == -1 ? complain("gemm: unknown format") : bad;
 }
 
 // INT8 activations with one scale and the sum of each row, 2-bit weights with one scale and zero point per row.
 // y: FP16, or with raw INT32 sums.
 LUT_API int lut_gemm_i8(const void* weights, const void* scales, const void* x, const void* x_scales, const void* x_sums,
-                        void* y, int m, int n, int k, int raw, int tokens, int splits) {
+                        void* y, int m, int n, int k, int raw, int tokens, int splits, int early) {
   using namespace lut;
   if (m < 1) return complain("gemm: M must be at least 1");
   if (k % 16) return complain("gemm: K must be a multiple of 16");
   const int chunks = divide_up(k, I2::CHUNK);
   const Problem p{static_cast<const uint32_t*>(weights), static_cast<const half2*>(scales),
-                  static_cast<const float*>(x_scales), static_cast<const int*>(x_sums), static_cast<half*>(y),
+                  static_cast<const float*>(x_scales), static_cast<const int*>(x_sums), y,
                   raw ? y : nullptr, m, n, chunks, 1, chunks, 1, raw};
-  return run<I2>(p, x, k, tokens, splits);
+  return run<I2>(p, x, k, tokens, splits, early);
 }

@@ -1,4 +1,4 @@
-// Low-bit weights times one FP16 activation vector: y[n] = sum over groups of s (sum q x - z sum x), FP32 sums.
+// Low-bit weights times one activation vector: y[n] = sum over groups of s (sum q x - z sum x), FP32 sums.
 //
 // At 3 TB/s an H100 brings each multiprocessor some 13 bytes a clock: 45 two-bit weights with their scales. Tensor
 // cores multiply them (weights are the A operand of mma.m16n8k16; its eight columns hold the same vector), so a weight
@@ -9,13 +9,7 @@
 // A block owns strips of 16 or 32 rows over all of K; its warp w the pairs of chunks w, w + 12, ..., always the same,
 // so that it stages the activations it needs for itself and meets the other warps only in the last sum. Two blocks fit
 // a multiprocessor: while one computes, the next kernel's has its ring filled and waits for its predecessor's result.
-//
-// All codes of a row appear as v = c + q 2^-e with one e and a c of their class (a power of two, by the exponent bits
-// that unpacking sets): sum q x = 2^e (sum v x - sum c x). Both sums of x come from the tensor cores, eight pairs at
-// once.
 #include "gemv.cuh"
-
-#include "formats.cuh"
 
 namespace lut {
 namespace {
@@ -26,22 +20,21 @@ constexpr int SHARED_LIMIT = 220 * 1024, HALF = 113 * 1024;  // of a multiproces
 struct Vector {
   const uint32_t* weights;  // packed, see formats.cuh
   const uint32_t* scales;   // half2 (scale, zero point) as [block of 64 rows][group][64]
-  const uint32_t* x;        // half2
-  half* y;
+  const void* x;            // 16 bits
+  void* y;
   int n, k;
   int pairs;                // of chunks, per row
   int groups, shift;        // scale groups; log2 of the pairs in each
   bool eager;               // whether the next kernel may start, and fill its ring, before this one has its activations
 };
 
-// Two activations a word; a slot of a warp's ring: [chunk][tile][lane][word], then the scales of the strip's rows.
-template <class F>
-constexpr int PAIR_WORDS = 2 * F::STEPS * 8;
+// A slot of a warp's ring: [chunk][tile][lane][word], then the scales of the strip's rows.
 template <class F, int TILES>
 constexpr int SLOT_WORDS = TILES * (2 * 32 * F::WORDS + 16);
 
 template <class F, int TILES, int DEPTH>
 __global__ void __launch_bounds__(32 * WARPS, 2) multiply(Vector p) {
+  using X = typename F::X;
   constexpr int CHUNK_WORDS = 4 * 32 * F::WORDS;  // of four tiles
   constexpr int PIECES = TILES * 8 * F::WORDS;    // of 16 bytes, a strip's part of a chunk
   constexpr int SLOT = SLOT_WORDS<F, TILES>, E = F::exponent(0);
@@ -85,49 +78,8 @@ __global__ void __launch_bounds__(32 * WARPS, 2) multiply(Vector p) {
   if (p.eager) allow_successor();
   wait_predecessor();
 
-  // The warp's activations, in operand order: words 4 j + t of two steps to 4 t + j.
-  const int mine = warp < p.pairs ? (p.pairs - warp + WARPS - 1) / WARPS : 0;
-  constexpr int QUADS = PAIR_WORDS<F> / 4, BATCH = 5;  // four words a lane and load
-  for (int base = 0; base < mine * QUADS; base += 32 * BATCH) {
-    uint4 v[BATCH];
-    auto quad = [&](int i) {
-      const int at = base + 32 * i + lane;
-      return (at / QUADS * WARPS + warp) * QUADS + at % QUADS;
-    };
-#pragma unroll
-    for (int i = 0; i < BATCH; ++i)
-      v[i] = quad(i) * 8 < p.k ? __ldcg(reinterpret_cast<const uint4*>(p.x) + quad(i)) : uint4{};
-#pragma unroll
-    for (int i = 0; i < BATCH; ++i) {
-      if (base + 32 * i + lane >= mine * QUADS) continue;
-      uint32_t* to = reinterpret_cast<uint32_t*>(staged) + (quad(i) & ~3) * 4 + (quad(i) & 3);
-      uint4 x = v[i];  // the four in an order by lane: no two lanes in one bank
-      if (lane & 8) x = {x.y, x.z, x.w, x.x};
-      if (lane & 16) x = {x.z, x.w, x.x, x.y};
-      const int turn = lane >> 3;
-      to[4 * (turn & 3)] = x.x, to[4 * ((turn + 1) & 3)] = x.y;
-      to[4 * ((turn + 2) & 3)] = x.z, to[4 * ((turn + 3) & 3)] = x.w;
-    }
-  }
+  stage_activations<F, WARPS>(static_cast<const uint4*>(p.x), p.k, p.pairs, staged, sums, warp, lane);
   if (!p.eager) allow_successor();
-  __syncwarp();
-  for (int base = 0; base < mine; base += 8) {  // column g of the operand: the pair base + g
-    const uint4* b = staged + (min(base + g, mine - 1) * WARPS + warp) * (PAIR_WORDS<F> / 4) + t;
-    float d[4] = {};
-#pragma unroll
-    for (int s = 0; s < 2 * F::STEPS; s += 2) {
-      const uint4 x = b[2 * s];
-#pragma unroll
-      for (int i = 0; i < 2; ++i) {
-        const uint32_t c = power2(lift<F>(s + i)), a[4] = {power2(-E), c, power2(-E), c};  // rows g, g + 8
-        mma(d, a, i ? x.z : x.x, i ? x.w : x.y);
-      }
-    }
-#pragma unroll
-    for (int c = 0; c < 2; ++c)
-      if (g == 0 && base + 2 * t + c < mine) sums[(base + 2 * t + c) * WARPS + warp] = {-d[2 + c], d[c]};
-  }
-  __syncwarp();
 
   int at = 0;  // the slot, in words
   for (int strip = 0; strip < count; ++strip) {
@@ -152,30 +104,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) multiply(Vector p) {
       __syncwarp();  // all lanes have the slot
       fetch(ring_address + at * 4);
       at = at == (DEPTH - 1) * SLOT ? 0 : at + SLOT;
-      float d[2][TILES][4];
-      // step by step through all tiles and both chunks: sums that depend on one another lie four apart
-      uint32_t a[2][TILES][F::STEPS][4];
-#pragma unroll
-      for (int c = 0; c < 2; ++c)
-#pragma unroll
-        for (int r = 0; r < TILES; ++r) unpack_codes<F, true>(w[c][r], a[c][r]);
-#pragma unroll
-      for (int i = 0; i < F::STEPS; ++i)
-#pragma unroll
-        for (int c = 0; c < 2; ++c)
-#pragma unroll
-          for (int r = 0; r < TILES; ++r) {
-            const int s = c * F::STEPS + i;
-            const uint32_t b0 = s & 1 ? x[s / 2].z : x[s / 2].x, b1 = s & 1 ? x[s / 2].w : x[s / 2].y;
-            i ? mma(d[c][r], a[c][r][i], b0, b1) : mma(d[c][r], a[c][r][i], b0, b1, c ? 0.0f : sum.x);
-          }
-#pragma unroll
-      for (int r = 0; r < TILES; ++r)
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const float2 s = __half22float2(scale[r][h]);
-          y[r][h] += s.x * (d[0][r][2 * h] + d[1][r][2 * h] - s.y * sum.y);
-        }
+      multiply_pair<F, TILES>(y, w, x, sum, scale);
     }
     if (t == 0)
 #pragma unroll
@@ -190,7 +119,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) multiply(Vector p) {
     float sum = 0;
 #pragma unroll
     for (int w = 0; w < WARPS; ++w) sum += partial[(i / (TILES * 16) * WARPS + w) * TILES * 16 + i % (TILES * 16)];
-    p.y[n] = __float2half(sum * float(1 << E));
+    static_cast<typename X::Type*>(p.y)[n] = X::narrow(sum * float(1 << E));
   }
 }
 
@@ -231,28 +160,25 @@ int run(const Vector& p, bool early, bool ask) {
     return narrow ? run_tiles<F, 1, 8, 4, 2>(p, early, ask) : run_tiles<F, 2, 6, 3, 2>(p, early, ask);
 }
 
-int dispatch(int format, Vector p, int group, bool early, bool ask) {
-  const int chunk = format == 5 ? T5::CHUNK : 64;
-  p.pairs = divide_up(p.k, 2 * chunk), p.groups = group ? divide_up(p.k, group) : 1, p.shift = 0;
+Vector vector(int format, const void* weights, const void* scales, const void* x, void* y, int n, int k, int group) {
+  Vector p{static_cast<const uint32_t*>(weights), static_cast<const uint32_t*>(scales), x, y, n, k};
+  p.pairs = divide_up(k, 2 * chunk_of(format)), p.groups = group ? divide_up(k, group) : 1;
   while (group && 128 << p.shift < group) ++p.shift;
-  switch (format) {
-    case 4: return run<W4>(p, early, ask);
-    case 2: return run<W2>(p, early, ask);
-    case 1: return run<W1>(p, early, ask);
-    case 5: return run<T5>(p, early, ask);
-  }
-  return complain("gemv: unknown format");
+  return p;
 }
 
 }  // namespace
 
 bool gemv_fits(int format, int n, int k) {
-  return dispatch(format, {nullptr, nullptr, nullptr, nullptr, n, k}, 0, false, true) == 0;
+  const Vector p = vector(format, nullptr, nullptr, nullptr, nullptr, n, k, 0);
+  return with_format(format, [&](auto f) { return run<decltype(f)>(p, false, true); }) == 0;
 }
 
-int gemv(int format, const uint32_t* weights, const uint32_t* scales, const uint32_t* x, half* y, int n, int k,
-         int group, bool early) {
-  return dispatch(format, {weights, scales, x, y, n, k}, group, early, false);
+int gemv(int format, const void* weights, const void* scales, const void* x, void* y, int n, int k, int group,
+         bool early) {
+  const Vector p = vector(format, weights, scales, x, y, n, k, group);
+  const int bad = with_format(format, [&](auto f) { return run<decltype(f)>(p, early, false); });
+  return bad == -1 ? complain("gemv: unknown format") : bad;
 }
 
 }  // namespace lut

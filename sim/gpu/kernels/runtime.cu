@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <cstring>
 
-#include "common.cuh"
+#include "maps.cuh"
 
 namespace lut {
 namespace {
@@ -32,6 +32,23 @@ int complain(const char* what) {
 }
 
 void* workspace(size_t bytes) { return bytes <= scratch_bytes ? scratch : nullptr; }
+
+int tensor_map(CUtensorMap* map, CUtensorMapDataType type, int rank, const void* array, const cuuint64_t* sizes,
+               const cuuint64_t* strides, const cuuint32_t* box, CUtensorMapSwizzle swizzle) {
+  static PFN_cuTensorMapEncodeTiled_v12000 encode = nullptr;
+  if (!encode) {
+    cudaDriverEntryPointQueryResult result;
+    if (int bad = check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", reinterpret_cast<void**>(&encode), 12000,
+                                                         cudaEnableDefault, &result), "cuTensorMapEncodeTiled"))
+      return bad;
+    if (!encode) return complain("the driver has no cuTensorMapEncodeTiled");
+  }
+  const cuuint32_t steps[5] = {1, 1, 1, 1, 1};
+  const CUresult r = encode(map, type, rank, const_cast<void*>(array), sizes, strides, box, steps,
+                            CU_TENSOR_MAP_INTERLEAVE_NONE, swizzle, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+                            CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
+  return r == CUDA_SUCCESS ? 0 : complain("an array's address or stride does not suit the copy engine");
+}
 
 __device__ uint64_t mix(uint64_t x) {  // splitmix64
   x += 0x9E3779B97F4A7C15ull;
@@ -82,7 +99,10 @@ __global__ void __launch_bounds__(512) copy_all(const uint4* from, uint4* to, si
   for (; i < n; i += step) to[i] = from[i];
 }
 
-__global__ void empty() {}
+__global__ void empty() {
+  allow_successor();
+  wait_predecessor();
+}
 }  // namespace lut
 
 using namespace lut;
@@ -157,7 +177,7 @@ LUT_API int lut_read(const void* p, size_t bytes) {
 LUT_API int lut_copy(const void* from, void* to, size_t bytes) {
   return launch(copy_all, sms * 8, 512, 0, false, static_cast<const uint4*>(from), static_cast<uint4*>(to), bytes / 16);
 }
-LUT_API int lut_empty() { return launch(empty, 1, 32, 0, false); }
+LUT_API int lut_empty(int early) { return launch(empty, 1, 32, 0, early); }
 
 // Graphs: whatever is called between begin and end becomes one graph.
 LUT_API int lut_capture_begin() {

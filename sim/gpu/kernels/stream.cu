@@ -1,6 +1,6 @@
-// Low-bit weights times few FP16 activations (2 <= M <= 8; gemv.cu has M = 1): weights stream from DRAM once.
+// Low-bit weights times few FP16 or BF16 activations (2 <= M <= 8; gemv.cu has M = 1): weights stream from DRAM once.
 //
-// y[m, n] = sum over groups of s[n, group] * sum_k (q[n, k] - z[n, group]) x[m, k], FP32 sums, FP16 result.
+// y[m, n] = sum over groups of s[n, group] * sum_k (q[n, k] - z[n, group]) x[m, k], FP32 sums.
 //
 // One block per multiprocessor takes a run of row tiles (16 outputs), two at a time. Its twelve warps share out the
 // pairs of chunks (128 or 160 columns) of all its tiles in turn, so that none idles, and keep DEPTH of them in flight
@@ -22,8 +22,8 @@ constexpr int SHARED_LIMIT = 220 * 1024, HALF = 113 * 1024;  // of a multiproces
 struct Problem {
   const uint32_t* weights;  // packed, see formats.cuh
   const half2* scales;      // (scale, zero point) as [block of 64 rows][group][64]
-  const half* x;            // [M][K]
-  half* y;                  // [M][N]
+  const void* x;            // [M][K], 16 bits
+  void* y;                  // [M][N], 16 bits
   int m, n, k;
   int pairs;                // of chunks, per row
   int groups, shift;        // scale groups; log2 of the pairs in each
@@ -84,6 +84,7 @@ __device__ inline void fetch(uint32_t* slot, const Problem& p, const Source<F>& 
 
 template <class F, int DEPTH>
 __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
+  using X = typename F::X;
   constexpr int TWOS = F::STEPS;        // a pair has TWOS twos of steps
   extern __shared__ uint4 staged[];     // [pair][two of steps][token][t]: the B registers of both steps
   float2* sums = reinterpret_cast<float2*>(staged + size_t(p.pairs) * TWOS * TOKENS * 4);  // [pair][token]
@@ -111,7 +112,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
   const int items = p.pairs * TWOS * p.m;
   for (int base = 0; base < items; base += 32 * WARPS) {  // two steps of a token: 32 activations
     const int i = base + threadIdx.x, two = i / p.m, token = i % p.m, k = two * 32;
-    const uint4* from = reinterpret_cast<const uint4*>(p.x + size_t(token) * p.k + k);
+    const uint4* from = reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(p.x) + size_t(token) * p.k + k);
     uint4 v[4] = {};
 #pragma unroll
     for (int j = 0; j < 4; ++j)
@@ -123,7 +124,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
 #pragma unroll
       for (uint32_t w : {v[2 * j].x, v[2 * j].y, v[2 * j].z, v[2 * j].w, v[2 * j + 1].x, v[2 * j + 1].y, v[2 * j + 1].z,
                          v[2 * j + 1].w}) {
-        const float2 f = __half22float2(as_half2(w));
+        const float2 f = X::wide(w);
         sum += f.x + f.y;
       }
       const int step = (2 * two + j) % F::STEPS;
@@ -213,7 +214,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
         const int s = c * F::STEPS + i;
 #pragma unroll
         for (int r = 0; r < 2; ++r)
-          mma(sum[r][F::kind(i)], a[r][i], s & 1 ? x[s / 2].z : x[s / 2].x, s & 1 ? x[s / 2].w : x[s / 2].y);
+          mma<X>(sum[r][F::kind(i)], a[r][i], s & 1 ? x[s / 2].z : x[s / 2].x, s & 1 ? x[s / 2].w : x[s / 2].y);
       }
     }
 #pragma unroll
@@ -240,7 +241,7 @@ __global__ void __launch_bounds__(32 * WARPS, 2) stream(Problem p) {
     float sum = 0;
 #pragma unroll
     for (int w = 0; w < WARPS; ++w) sum += partial[((w * slots + row / 16) * TOKENS + token) * 16 + row % 16];
-    p.y[size_t(token) * p.n + n] = __float2half(sum);
+    static_cast<typename X::Type*>(p.y)[size_t(token) * p.n + n] = X::narrow(sum);
   }
 }
 
@@ -267,7 +268,7 @@ bool fits(const Problem& p) {
 }
 
 Problem problem(int format, int m, int n, int k, int group) {
-  const int chunk = format == 5 ? T5::CHUNK : 64, groups = group ? divide_up(k, group) : 1;
+  const int chunk = chunk_of(format), groups = group ? divide_up(k, group) : 1;
   int shift = 0;
   while (group && 128 << shift < group) ++shift;
   const int tiles = divide_up(n, 64) * 4, per_block = divide_up(tiles, min(tiles, multiprocessors()));
@@ -283,10 +284,10 @@ LUT_API int lut_stream_fits(int format, int m, int n, int k) {
   if (m < 1 || m > 8) return 0;
   if (m == 1) return gemv_fits(format, n, k);
   const Problem p = problem(format, m, n, k, 0);
-  return format == 4 ? fits<W4>(p) : format == 2 ? fits<W2>(p) : format == 1 ? fits<W1>(p) : fits<T5>(p);
+  return with_format(format, [&](auto f) { return int(fits<decltype(f)>(p)); }) == 1;
 }
 
-// format: 4, 2, 1 bits, or 5 for ternary five to a byte; group: weights per scale (0: one scale per row).
+// format: as with_format; group: weights per scale (0: one scale per row).
 LUT_API int lut_stream(int format, const void* weights, const void* scales, const void* x, void* y, int m, int n,
                        int k, int group, int early) {
   using namespace lut;
@@ -294,18 +295,10 @@ LUT_API int lut_stream(int format, const void* weights, const void* scales, cons
   if (k % 8) return complain("stream: K must be a multiple of 8");
   if (group && (group % 128 || (group / 128 & (group / 128 - 1))))
     return complain("stream: the group must be 0 or 128 times a power of two");
-  if (format == 5 && group) return complain("stream: ternary five to a byte has one scale per row");
-  if (m == 1)
-    return gemv(format, static_cast<const uint32_t*>(weights), static_cast<const uint32_t*>(scales),
-                static_cast<const uint32_t*>(x), static_cast<half*>(y), n, k, group, early);
+  if (format % 16 == 5 && group) return complain("stream: ternary five to a byte has one scale per row");
+  if (m == 1) return gemv(format, weights, scales, x, y, n, k, group, early);
   Problem p = problem(format, m, n, k, group);
-  p.weights = static_cast<const uint32_t*>(weights), p.scales = static_cast<const half2*>(scales);
-  p.x = static_cast<const half*>(x), p.y = static_cast<half*>(y);
-  switch (format) {
-    case 4: return run<W4>(p, early);
-    case 2: return run<W2>(p, early);
-    case 1: return run<W1>(p, early);
-    case 5: return run<T5>(p, early);
-  }
-  return complain("stream: unknown format");
+  p.weights = static_cast<const uint32_t*>(weights), p.scales = static_cast<const half2*>(scales), p.x = x, p.y = y;
+  const int bad = with_format(format, [&](auto f) { return run<decltype(f)>(p, early); });
+  return bad == -1 ? complain("stream: unknown format") : bad;
 }

@@ -30,10 +30,11 @@ def unpacked(words: list[int], form: str) -> dict[tuple[int, int, int], int]:
     for step in range(4):
         if form == "w4":
             x, y = words[step & ~1], words[step | 1]
-            shifted, low, bits = (x << 2, x >> 6, y << 2, y >> 6), 2 if step & 1 else 6, 4
+            shifted, low, bits = (x << 2, y << 2, x >> 6, y >> 6), 2 if step & 1 else 6, 4
         elif form == "w2":
             x = words[step // 2]
-            shifted, low, bits = (x, x >> 4, x << 4, x >> 8 if step & 1 else x << 8), 6 if step & 1 else 8, 2
+            shifted = (x >> 4, x >> 8, x << 4, x) if step & 1 else (x, x >> 4, x << 8, x << 4)
+            low, bits = 6 if step & 1 else 8, 2
         else:
             x = words[0]
             shifted, low, bits = (x, x << 4, x >> 4, x >> 6 if step < 2 else x << 6), 9 - step, 1
@@ -41,6 +42,92 @@ def unpacked(words: list[int], form: str) -> dict[tuple[int, int, int], int]:
             for half in range(2):
                 found[step, register, half] = (word & 0xFFFFFFFF) >> (low + 16 * half) & (1 << bits) - 1
     return found
+
+
+def unpacked_brain(words: list[int], form: str) -> dict[tuple[int, int, int], int]:
+    """As unpacked, for the formats with BF16 activations, whose codes lie in the seven bits of its mantissa."""
+    found = {}
+    for step in range(4):
+        if form == "w4":
+            x, y, low = words[step & ~1], words[step | 1], 0 if step & 1 else 4
+            shifted, at, bits = (x >> low, y >> low, x >> low + 8, y >> low + 8), 0, 4
+        elif form == "w2":
+            x = words[step // 2]
+            shifted = (x >> 6, x >> 10, x << 2, x >> 2) if step & 1 else (x >> 4, x >> 8, x << 4, x)
+            at, bits = 4, 2
+        else:
+            x = words[0] << 8  # left shifts below: right ones of this
+            shifts = (3 - step, -1 - step, 7 - step, (9 if step < 2 else -3) - step)
+            shifted, at, bits = tuple(x >> 8 + s for s in shifts), 6, 1
+        for register, word in enumerate(shifted):
+            for half in range(2):
+                found[step, register, half] = word >> (at + 16 * half) & (1 << bits) - 1
+    return found
+
+
+@pytest.mark.parametrize("form", ["w4", "w2", "w1"])
+def test_both_ways_of_unpacking_find_the_same_codes(form: str) -> None:
+    rng = np.random.default_rng(1)
+    for _ in range(50):
+        words = [int(w) for w in rng.integers(0, 2**32, packing.WORDS[form], np.uint64)]
+        assert unpacked_brain(words, form) == unpacked(words, form)
+
+
+def bytes_of(words: list[int], form: str) -> list[tuple[int, int]]:
+    """The four operands (mask, word) of one byte product of kernels/digits.cuh, from a lane's words for 32 columns."""
+    if form == "w4":
+        x, y = words
+        return [(0x0F, x), (0x0F, y), (0xF0, x), (0xF0, y)]
+    return [(mask, words[0]) for mask in (0x03, 0x30, 0x0C, 0xC0)]
+
+
+@pytest.mark.parametrize("form", ["w4", "w2"])
+def test_bytes_hold_codes_of_one_row_in_the_order_of_the_activations(form: str) -> None:
+    """Operands r = 0..3 of a product: rows g, g + 8, g, g + 8; columns of its first step (r < 2) and second."""
+    factor, row_factor = (16, 1) if form == "w4" else (4, 16)
+    codes = np.random.default_rng(2).integers(0, 2 ** packing.BITS[form], (64, 128), np.uint8)
+    words = packing.pack(codes, form)
+    per = packing.WORDS[form] // 2
+    for chunk, tile, lane, i in np.ndindex(2, 4, 32, 2):
+        g, t = divmod(lane, 4)
+        of_lane = [int(w) for w in words[0, chunk, tile, lane, per * i : per * (i + 1)]]
+        for register, (mask, word) in enumerate(bytes_of(of_lane, form)):
+            scale = (factor if register >= 2 else 1) * (row_factor if register % 2 else 1)
+            step = 2 * i + (register // 2 ^ (form == "w4"))
+            first = 64 * chunk + 16 * step + 2 * t
+            order = (0, 8, 1, 9) if form == "w4" else (8, 0, 9, 1)
+            for byte, column in enumerate(order):
+                value = word >> 8 * byte & mask
+                assert value == scale * codes[16 * tile + g + 8 * (register % 2), first + column]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    values=st.lists(st.floats(-65504, 65504, width=16), min_size=128, max_size=128),
+    bits=st.sampled_from([2, 4]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_three_bytes_hold_activations_to_2_to_the_minus_22_of_the_largest(
+    values: list[float], bits: int, seed: int
+) -> None:
+    """The arithmetic of kernels/digits.cuh on one pair of chunks: exact integers, rounded activations."""
+    factor = 16 if bits == 4 else 4
+    x = np.array(values)
+    largest = np.abs(x).max()
+    exponent = max(int(np.float32(largest).view(np.uint32) >> 23), 22)
+    second = np.arange(128) // 16 % 2 == (0 if bits == 4 else 1)  # columns whose codes come factor times too large
+    scale = np.where(second, 2.0 ** (148 - exponent) / factor, 2.0 ** (148 - exponent))
+    integers = np.rint(x * scale).astype(np.int64)
+    shifted = integers + 0x808080
+    digits = np.stack([(shifted >> 8 * i & 255) - 128 for i in range(3)])
+    assert (integers == digits.T @ [1, 256, 65536]).all()
+    assert np.abs(digits).max() <= 128
+    codes = np.random.default_rng(seed).integers(0, 2**bits, 128) * np.where(second, factor, 1)
+    row = 16 if bits == 2 else 1  # rows g + 8
+    assert np.abs(digits @ (codes * row)).max() < 2**22  # what the mantissa of the magic number holds
+    total = float((codes @ digits.T) @ np.array([1, 256, 65536])) * 2.0 ** (exponent - 148)
+    exact = float((codes / np.where(second, factor, 1)) @ x)
+    assert abs(total - exact) <= 128 * (2**bits - 1) * factor * 2.0 ** (exponent - 149)
 
 
 @pytest.mark.parametrize("form", ["w4", "w2", "w1", "t5"])

@@ -76,9 +76,27 @@ def test_points_are_what_the_issue_of_a_baseline_needs() -> None:
     assert {p.key for p in energy} <= {p.key for p in every}
 
 
+def test_bf16_is_rounded_to_nearest_even() -> None:
+    """8 bits of significand: 1 + 2^-8 lies halfway and goes to 1, 1 + 3 2^-8 to 1 + 2^-6."""
+    x = np.array([1, 1 + 2.0**-8, 1 + 3 * 2.0**-8, -1.5, 1e-30, 0], np.float32)
+    rounded = check.to_brain(x)
+    assert rounded[:4].tolist() == [1, 1, 1 + 2.0**-6, -1.5]
+    assert rounded[5] == 0
+    assert rounded[4] == pytest.approx(1e-30, rel=2.0**-8)
+    assert np.array_equal(check.from_brain(check.brain_bits(rounded)), rounded)
+
+
+def test_lists_and_chains_move_all_their_products() -> None:
+    one, listed = points.linear("w2", 1, 4096, 14336), points.products("gemv_list", "w2", 4096, 14336)
+    assert (listed.read, listed.written) == (16 * one.read, 16 * one.written)
+    assert listed.read > 64e6  # what the bandwidth of a graph of one token is held to
+    assert listed.key != points.products("gemv_chain", "w2", 4096, 14336).key
+
+
 def test_generated_instructions_name_every_accumulator() -> None:
     text = wgmma_source.generate()
-    assert text.count("wgmma.mma_async.sync.aligned.") == 2 * len(wgmma_source.COLUMNS)
+    assert text.count("wgmma.mma_async.sync.aligned.") == 3 * len(wgmma_source.COLUMNS)  # FP16, BF16, INT8
+    assert text.count("wgmma_bf16(") == text.count(".f32.bf16.bf16 ") == len(wgmma_source.COLUMNS)
     wide = next(line for line in text.splitlines() if "m64n256k16.f32" in line)
     assert "%127}" in wide
     assert "{%128,%129,%130,%131}" in wide

@@ -6,10 +6,10 @@ Die defects (D₀ per cm², A cm²):
 
 Bad vias: every stored bit is one via (or contact) and is wrong with probability p, each on its own. Without repair one
 wrong bit discards the die. A code of n bits for k corrects one wrong bit a word; R patch rows on the die replace the R
-first bad rows, so that the yield is P(bad rows ≤ R) with the number of bad rows Poisson. What this leaves out: defects
-that take a whole row or column (in yield of arrays often the larger part), and clustering; both make ECC weaker and
-patch rows stronger than here. Whether a model bears wrong bits at all is another question: a die with faults may be
-good enough.
+first bad rows, so that the yield is P(bad rows ≤ R) with the number of bad rows Poisson. Faults of whole rows (word
+lines, drivers) are given as their mean number on a die; a code does not correct them, patch rows do. What is left out:
+faults of columns and periphery, which neither repairs, and clustering. Whether a model bears wrong bits at all is
+another question: a die with faults may be good enough.
 """
 
 from __future__ import annotations
@@ -72,7 +72,12 @@ def die_yield(area_mm2: float, defects_per_cm2: float, model: str = "murphy") ->
 
 
 def log_rom_yield(
-    bits: int, via_defects: float, code: Code | None = None, patch_rows: int = 0, row: int = 256
+    bits: int,
+    via_defects: float,
+    code: Code | None = None,
+    patch_rows: int = 0,
+    row: int = 256,
+    row_faults: float = 0.0,
 ) -> float:
     """Return the natural logarithm of the share of dies whose ROM reads right after repair.
 
@@ -82,6 +87,7 @@ def log_rom_yield(
         code: corrects one wrong bit in every ``code.data``; none: any wrong bit is bad.
         patch_rows: bad rows that are replaced, on the whole die.
         row: payload bits of a row without a code; with one, a row is a word.
+        row_faults: mean number of rows on the die that are bad as a whole.
 
     Raises:
         UserError: a probability outside 0 … 1, or negative counts.
@@ -91,10 +97,12 @@ def log_rom_yield(
     for name, value, least in (("bits", bits, 1), ("patch_rows", patch_rows, 0), ("row", row, 1)):
         if value < least:
             raise UserError(f"{name} = {value}: must be {least} or more")
+    if not row_faults >= 0:
+        raise UserError(f"row_faults = {row_faults:g}: must not be negative")
     payload = code.data if code else row
     rows = -(-bits // payload)
     bad = tail(code.bits, via_defects, 2) if code else tail(payload, via_defects, 1)
-    return log_poisson_at_most(rows * bad, patch_rows)
+    return log_poisson_at_most(rows * bad + row_faults, patch_rows)
 
 
 def tail(n: int, p: float, least: int) -> float:

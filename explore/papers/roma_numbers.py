@@ -247,4 +247,10 @@ def masks() -> dict[str, Any]:
     """Return HNLPU's mask bill."""
     prices = mask_prices.mask_set("5nm")
     bill = mask_prices.bill(prices, int(published.HNLPU_MASKS["dies"]), "metal-4")
-    return {"full": bill.unshared, "first": bill.first, "respin": bill.respin}
+    each = 0.693 * 827.08 * 52e6 / 4.25  # FP4 weights with their scales in the array of one die
+    models = []
+    for name, (size, dollars) in published.HNLPU_NRE.items():
+        dies = math.ceil(size * 1e9 / each)
+        models.append({"model": name, "dies": dies, "published": dollars,
+                       "masks": mask_prices.bill(prices, dies, "metal-4").first})  # fmt: skip
+    return {"full": bill.unshared, "first": bill.first, "respin": bill.respin, "models": models}

@@ -87,3 +87,5 @@ OPENTALLAS = {"bits": 131_050_000_000, "p": 1e-9, "bare": 3e-63, "secded": 0.996
 """Qwen3-8B in BF16: 8.19 G weights; yields of a die with that ROM as OpenTallas prints them."""
 HNLPU_MASKS = {"full": 480.0, "first": 65.0, "respin": 37.0, "dies": 16}
 """Millions of dollars: 16 full sets, shared tape-out, re-spin."""
+HNLPU_NRE = {"8B": (8, 38), "32B": (32, 69), "671B": (671, 353), "1T": (1000, 462)}
+"""G weights, millions of dollars in all."""

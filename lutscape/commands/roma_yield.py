@@ -19,16 +19,18 @@ from lutscape.commands.roma_common import machine, model, weight_bits
 @click.option("--via-defects", default=1e-9, show_default=True, help="Probability that one stored bit is wrong.")
 @click.option("--ecc-data", default=256, show_default=True, help="Payload bits of a code word (SECDED).")
 @click.option("--patch-rows", default=2, show_default=True, help="Rows that can be replaced on the die.")
+@click.option("--row-faults", default=0.0, show_default=True, help="Mean number of rows on a die that are bad whole.")
 @click.option("--defects-per-cm2", default=0.11, show_default=True, help="Of the die (HNLPU's 0.11 at 5 nm).")
 @click.option("--die-model", default="murphy", show_default=True, help="poisson or murphy.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def yield_(
-    name: str, hardware: str, weights: str, via_defects: float, ecc_data: int, patch_rows: int, defects_per_cm2: float,
-    die_model: str, as_json: bool,
+    name: str, hardware: str, weights: str, via_defects: float, ecc_data: int, patch_rows: int, row_faults: float,
+    defects_per_cm2: float, die_model: str, as_json: bool,
 ) -> None:  # fmt: skip
     """Share of dies of MODEL that are good.
 
-    Bits are independent; whole rows and columns and clustering are left out (see hw/rom_yield.py).
+    Bits are independent; whole rows are bad as often as --row-faults says; columns, periphery and clustering are
+    left out (see hw/rom_yield.py).
 
     \b
       lutscape roma yield llama-3-8b
@@ -49,7 +51,7 @@ def yield_(
         (f"SECDED({code.bits},{code.data})", code, 0),
         (f"SECDED({code.bits},{code.data}) and {patch_rows} patch rows", code, patch_rows),
     ):  # fmt: skip
-        log = rom_yield.log_rom_yield(bits, via_defects, used, patches, spec.l_unit.word_bits)
+        log = rom_yield.log_rom_yield(bits, via_defects, used, patches, spec.l_unit.word_bits, row_faults)
         rows.append(
             {
                 "repair": label, "extra_bits": used.overhead if used else 0.0, "log10_rom_yield": log / math.log(10),

@@ -184,6 +184,16 @@ def test_repair_never_hurts(p: float, patches: int) -> None:
     assert rom_yield.log_rom_yield(10**9, p, code, patches) <= more + 1e-12
 
 
+def test_whole_rows_need_patches() -> None:
+    code = rom_yield.secded(256)
+    faulty = [rom_yield.log_rom_yield(10**9, 1e-12, code, patches, row_faults=0.004) for patches in (0, 2)]
+    assert faulty[0] == pytest.approx(-0.004, rel=1e-3)
+    assert faulty[1] == pytest.approx(0, abs=1e-6)
+    with pytest.raises(UserError) as error:
+        rom_yield.log_rom_yield(8, 0.1, row_faults=-1)
+    assert str(error.value) == "row_faults = -1: must not be negative"
+
+
 def test_masks_of_hnlpu() -> None:
     """HNLPU, arXiv 2508.16151: 480 M$ without sharing, 65 M$ tape-out, 37 M$ re-spin, 16 dies at 5 nm."""
     bill = masks.bill(masks.mask_set("5nm"), 16, "metal-4")

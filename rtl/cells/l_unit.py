@@ -191,9 +191,6 @@ def _products(unit: LUnit) -> tuple[tuple[Cell, ...], list[str]]:
 
 def _body(unit: LUnit, planes: int, rows: int, rom: Cell, products: list[str]) -> Iterator[str]:
     """Return the Verilog inside an L-Unit."""
-    steps, lanes, code = unit.cycles_per_word, unit.group // unit.cycles_per_word, unit.plane_bits
-    weights, word, bits = unit.group * code, unit.word_bits, unit.accumulator_bits
-    row, plane, step = index_bits(rows), index_bits(planes), index_bits(steps)
     yield "// Everything moves unless a result waits to be taken, or a step waits for activations."
     yield "reg  fetching;  // a row's words are being read"
     yield "reg  adding;    // the word register holds a word"
@@ -203,117 +200,117 @@ def _body(unit: LUnit, planes: int, rows: int, rom: Cell, products: list[str]) -
     yield "wire move = leave && (!adding || x_valid);"
     yield "assign d_valid = done;"
     yield ""
+    yield from _fetch(unit, planes, rows, rom)
+    yield ""
+    yield from _add(unit, planes, products)
+    yield ""
+    yield from _scale(unit)
+
+
+def _marked(unit: LUnit, planes: int) -> bool:
+    """Whether the add stage must know the first step of a word: to shift the sum, or to add the zero point."""
+    return unit.cycles_per_word > 1 and (planes > 1 or unit.zero_bits > 0)
+
+
+def _fetch(unit: LUnit, planes: int, rows: int, rom: Cell) -> Iterator[str]:
+    """Return the Verilog of the first stage: rows to words, and where in its row the word register is."""
+    steps, word = unit.cycles_per_word, unit.word_bits
+    row, plane, step = index_bits(rows), index_bits(planes), index_bits(steps)
+    last_step, first_step = f"step == {step}'d{steps - 1}", f"step == {step}'d0"
+    counted, marked = planes > 1 or steps > 1, _marked(unit, planes)
+    ending = [f"plane == {plane}'d0"] * (planes > 1) + [last_step] * (steps > 1)
+    first = [f"plane == {plane}'d{planes - 1}"] * (planes > 1) + [first_step] * (steps > 1)
     yield "// fetch: planes from the highest down, steps from the first up"
     yield f"reg  {vector(row)}row;"
     yield "reg  last;"
-    if planes > 1:
-        yield f"reg  {vector(plane)}plane;"
-    if steps > 1:
-        yield f"reg  {vector(step)}step;"
-    final = [f"plane == {plane}'d0"] * (planes > 1) + [f"step == {step}'d{steps - 1}"] * (steps > 1)
-    ending = " && ".join(final) or "1'b1"
-    yield f"wire ending = {ending};"
+    yield from [f"reg  {vector(plane)}plane;"] * (planes > 1)
+    yield from [f"reg  {vector(step)}step;"] * (steps > 1)
+    yield "wire ending = " + (" && ".join(ending) or "1'b1") + ";"
     yield "assign w_ready = move && (!fetching || ending);"
     yield "wire accept = w_valid && w_ready;"
-    address = "row" if planes == 1 else "{row, plane}"
     yield f"wire [{word - 1}:0] stored;"
-    yield f"{rom.name} rom (.a_address({address}), .q_word(stored));"
+    yield f"{rom.name} rom (.a_address({'row' if planes == 1 else '{row, plane}'}), .q_word(stored));"
     yield f"reg  [{word - 1}:0] word;"
-    if planes > 1 or steps > 1:
-        yield "reg  word_first;  // step of a row"
-    yield "reg  word_final;  // step of a row"
-    yield "reg  word_last;   // row of the slice"
-    marked = steps > 1 and (planes > 1 or unit.zero_bits > 0)
-    if marked:
-        yield "reg  word_start;  // step of a word"
-    if steps > 1:
-        yield f"reg  {vector(step)}word_step;"
+    yield from ["reg  word_first;  // first step of a row"] * counted
+    yield "reg  word_final;  // last step of a row"
+    yield "reg  word_last;   // last row of the slice"
+    yield from ["reg  word_start;  // first step of a word"] * marked
+    yield from [f"reg  {vector(step)}word_step;"] * (steps > 1)
     yield "always @(posedge clk) begin"
     yield "    if (accept) begin"
     yield "        row <= w_row;"
     yield "        last <= w_last;"
     yield "    end"
     yield "    if (move && fetching) begin"
-    start = f"step == {step}'d0" if steps > 1 else "1'b1"
-    yield f"        {f'if ({start}) ' if steps > 1 else ''}word <= stored;"
-    if planes > 1 or steps > 1:
-        marks = [f"plane == {plane}'d{planes - 1}"] * (planes > 1) + [start] * (steps > 1)
-        yield f"        word_first <= {' && '.join(marks)};"
+    yield f"        {f'if ({first_step}) ' if steps > 1 else ''}word <= stored;"
+    yield from [f"        word_first <= {' && '.join(first)};"] * counted
     yield "        word_final <= ending;"
     yield "        word_last <= last;"
-    if marked:
-        yield f"        word_start <= {start};"
-    if steps > 1:
-        yield "        word_step <= step;"
+    yield from [f"        word_start <= {first_step};"] * marked
+    yield from ["        word_step <= step;"] * (steps > 1)
     yield "    end"
     yield "    if (rst) begin"
     yield "        fetching <= 1'b0;"
     yield "        adding <= 1'b0;"
-    if planes > 1:
-        yield f"        plane <= {plane}'d{planes - 1};"
-    if steps > 1:
-        yield f"        step <= {step}'d0;"
+    yield from [f"        plane <= {plane}'d{planes - 1};"] * (planes > 1)
+    yield from [f"        step <= {step}'d0;"] * (steps > 1)
     yield "    end else if (move) begin"
     yield "        fetching <= accept || (fetching && !ending);"
     yield "        adding <= fetching;"
-    count = "        if (fetching) "
-    if steps > 1:
-        yield f"{count}step <= step == {step}'d{steps - 1} ? {step}'d0 : step + 1'b1;"
-    if planes > 1:
-        whole = f"fetching && step == {step}'d{steps - 1}" if steps > 1 else "fetching"
-        yield f"        if ({whole}) plane <= plane - 1'b1;  // from 0 back to {planes - 1}"
+    yield from [f"        if (fetching) step <= {last_step} ? {step}'d0 : step + 1'b1;"] * (steps > 1)
+    whole = f"fetching && {last_step}" if steps > 1 else "fetching"
+    yield from [f"        if ({whole}) plane <= plane - 1'b1;  // from 0 back to {planes - 1}"] * (planes > 1)
     yield "    end"
     yield "end"
-    yield ""
+
+
+def _add(unit: LUnit, planes: int, products: list[str]) -> Iterator[str]:
+    """Return the Verilog of the second stage: the sum of a row, and the scale that goes with it."""
+    steps, lanes, code = unit.cycles_per_word, unit.group // unit.cycles_per_word, unit.plane_bits
+    bits, word, width = unit.accumulator_bits, unit.word_bits, lanes * unit.activation_bits
     yield "// add: the lanes of one step, and the zero point with the first step of a word"
     yield "assign x_ready = move && adding && word_final && word_last;"
-    width = lanes * unit.activation_bits
-    if steps > 1:
-        yield f"wire [{width - 1}:0] values = x_values[word_step*{width} +: {width}];"
-        yield f"wire [{lanes * code - 1}:0] codes = word[word_step*{lanes * code} +: {lanes * code}];"
-    else:
-        yield f"wire [{width - 1}:0] values = x_values;"
-        yield f"wire [{lanes * code - 1}:0] codes = word[{weights - 1}:0];"
+    at = f"[word_step*{width} +: {width}]" if steps > 1 else ""
+    yield f"wire [{width - 1}:0] values = x_values{at};"
+    at = f"[word_step*{lanes * code} +: {lanes * code}]" if steps > 1 else f"[{lanes * code - 1}:0]"
+    yield f"wire [{lanes * code - 1}:0] codes = word{at};"
     yield from products
     yield f"reg  [{bits - 1}:0] sum;"
-    kept = f"word_first ? {bits}'d0 : "
-    if planes > 1:
-        kept += f"word_start ? {{sum[{bits - 1 - code}:0], {code}'d0}} : " if steps > 1 else ""
-        kept += "sum" if steps > 1 else f"{{sum[{bits - 1 - code}:0], {code}'d0}}"
-    else:
-        kept += "sum" if steps > 1 else f"{bits}'d0"
-    if planes == 1 and steps == 1:
-        kept = f"{bits}'d0"
+    shifted = f"{{sum[{bits - 1 - code}:0], {code}'d0}}"
+    kept = f"{bits}'d0"
+    if planes > 1 and steps > 1:
+        kept = f"word_first ? {kept} : word_start ? {shifted} : sum"
+    elif planes > 1 or steps > 1:
+        kept = f"word_first ? {kept} : {shifted if planes > 1 else 'sum'}"
     yield f"wire [{bits - 1}:0] kept = {kept};"
-    terms = "kept + partial"
-    if unit.zero_bits:
-        wide, zero = sum_bits(unit), unit.zero_bits
-        present = f"word[{weights + zero - 1}:{weights}]"
-        if steps > 1:
-            present = f"({present} & {{{zero}{{word_start}}}})"
-        yield f"wire [{zero - 1}:0] zero = {present};"
-        extended = f"{{{{{bits - wide}{{x_offset[{wide - 1}]}}}}, x_offset}}" if bits > wide else "x_offset"
-        yield f"wire [{bits - 1}:0] offset = {extended};"
-        each = [f"({{{bits}{{zero[{i}]}}}} & {f'(offset << {i})' if i else 'offset'})" for i in range(zero)]
-        yield f"wire [{bits - 1}:0] shifted = {' + '.join(each)};"
-        terms += " + shifted"
-    else:
-        yield "wire offset_unused = ^x_offset;"
-    if unit.scale_bits:
-        yield f"reg  [{unit.scale_bits - 1}:0] scale;"
+    yield from _zero_point(unit)
+    yield from [f"reg  [{unit.scale_bits - 1}:0] scale;"] * (unit.scale_bits > 0)
     yield "always @(posedge clk) begin"
     yield "    if (move && adding) begin"
-    yield f"        sum <= {terms};"
-    if unit.scale_bits:
-        yield f"        scale <= word[{word - 1}:{word - unit.scale_bits}];"
+    yield f"        sum <= kept + partial{' + shifted' if unit.zero_bits else ''};"
+    yield from [f"        scale <= word[{word - 1}:{word - unit.scale_bits}];"] * (unit.scale_bits > 0)
     yield "    end"
     yield "    if (rst) summed <= 1'b0;"
     yield "    else if (leave) summed <= move && adding && word_final;"
     yield "    if (rst) done <= 1'b0;"
     yield "    else if (leave) done <= summed;"
     yield "end"
-    yield ""
-    yield from _scale(unit)
+
+
+def _zero_point(unit: LUnit) -> Iterator[str]:
+    """Return the Verilog of ``shifted``, the zero point times the negative sum of the activations."""
+    bits, wide, zero, low = unit.accumulator_bits, sum_bits(unit), unit.zero_bits, unit.group * unit.plane_bits
+    if not zero:
+        yield "wire offset_unused = ^x_offset;"
+        return
+    present = f"word[{low + zero - 1}:{low}]"
+    if unit.cycles_per_word > 1:
+        present = f"({present} & {{{zero}{{word_start}}}})"
+    yield f"wire [{zero - 1}:0] zero = {present};"
+    extended = f"{{{{{bits - wide}{{x_offset[{wide - 1}]}}}}, x_offset}}" if bits > wide else "x_offset"
+    yield f"wire [{bits - 1}:0] offset = {extended};"
+    each = [f"({{{bits}{{zero[{i}]}}}} & {f'(offset << {i})' if i else 'offset'})" for i in range(zero)]
+    yield f"wire [{bits - 1}:0] shifted = {' + '.join(each)};"
 
 
 def _scale(unit: LUnit) -> Iterator[str]:

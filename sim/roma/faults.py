@@ -12,7 +12,7 @@ logic are not modelled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -130,7 +130,10 @@ def _opened(
 
 
 def operand(unit: LUnit, place: Layout, words: Words) -> RomOperand:
-    """Return what an L-Unit reads in words that may be damaged; the ends of rows meet activations of zero."""
+    """Return what an L-Unit reads in words that may be damaged; the ends of rows meet activations of zero.
+
+    Scales are 1 where the words hold none.
+    """
     found = layout.fields(unit, place, words)
     values = code_values(found.codes, unit.encoding)
     if unit.encoding == "uint":
@@ -162,4 +165,7 @@ def damaged(
     packed = layout.pack(unit, weight)
     read, damage = inject(packed, unit.word_bits, rate, rng, structure, ecc)
     place = layout.layout(unit, *weight.shape, weight.bits)
-    return operand(unit, place, read), damage
+    found = operand(unit, place, read)
+    if not unit.scale_bits:  # scales are not in the ROM
+        found = replace(found, scales=np.ascontiguousarray(weight.scales.T))
+    return found, damage

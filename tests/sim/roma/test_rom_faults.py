@@ -125,6 +125,13 @@ def test_an_undamaged_operand_is_the_golden_one(form: str, seed: int) -> None:
     assert (faults.matrix(read, 13) == w.dequantise()).all()
 
 
+def test_scales_outside_the_rom_stay_as_they_are() -> None:
+    unit = LUnit(group=8, encoding="ternary", zero_bits=0, scale_bits=0)
+    w = rom.quantise("w", np.random.default_rng(0).standard_normal((5, 13)).astype(np.float32), "ternary", 8, True)
+    read, _ = faults.damaged(unit, w, 0.0, np.random.default_rng(0), "block", False)
+    assert (faults.matrix(read, 13) == w.dequantise()).all()
+
+
 def test_damaged_words_are_read_as_an_l_unit_does() -> None:
     """Codes 3, zero point 1, scale 1: a code loses bit 0, the zero point all, the scale a bit of its exponent."""
     unit = LUnit(group=8)

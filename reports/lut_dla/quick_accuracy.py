@@ -17,7 +17,7 @@ from typing import Any
 from accuracy import interval, own_environment  # this folder
 
 HERE = Path(__file__).resolve().parent
-V, C, METRICS = (4, 8, 2), (16, 8), ("l2", "l1", "chebyshev")
+V, C, METRICS = (4, 8, 2), (16,), ("l2", "l1", "chebyshev")
 STEPS = {"calibrate_steps": 117, "joint_steps": 469}
 STAGES = ("replace", "int8")
 

@@ -8,13 +8,16 @@ tables, plus its activations and centroids where it encodes; O bytes of the outp
 A *pass* is one table of c x nI Tn met by all rows of a block. It takes as long as the slowest of
 
     lookup     ⌈M_b / p⌉
-    encode     where indices are made: max(M_b / ρ, loading c centroids), and, if activations come from DRAM,
-               M_b latency / (nC input_rows): more cannot be under way than the input buffers hold
+    encode     where indices are made: M_b / ρ, and, if activations come from DRAM, M_b latency / (nC input_rows):
+               more cannot be under way than the input buffers hold
     vector     in the last subspace: M_b columns / vector_lanes, sums leave as they are finished
-    swap       the next pass's tables: max(D / β, F), and this pass's outputs in the same DRAM
+    swap       the next pass's tables: max(D / β, F), and this pass's outputs in the same DRAM; where the next one
+               encodes, its centroids: one after the other in the chains' clock
 
-(:mod:`lutscape.sim.lut_dla.passes`), and a layer takes  first load + Σ passes + first index + LOOKUP_STAGES + DRAM
-latency. The swap is hidden where it is not the slowest: D / β <= M_b. Nothing is loaded before a layer begins.
+(:mod:`lutscape.sim.lut_dla.passes`), and a layer takes  DRAM latency + max(first load, first centroids + first index)
++ Σ passes + LOOKUP_STAGES. The swap is hidden where it is not the slowest: D / β <= M_b. Nothing is loaded before a
+layer begins. On one chain and one module without DRAM this is the schedule of ``rtl/cells/dla_unit``, but for a start
+of which only the longer half is counted there (tests/sim/lut_dla/test_timing_unit.py).
 
     ls-n    blocks, n, k, m. Indices are made in the first column pass and kept, or made again in every one
             (``recompute``; with T = 1 there is nothing to keep). Block: the rows that the scratchpad holds, and whose
@@ -35,7 +38,7 @@ from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_dla import LutDlaSpec
 from lutscape.sim.lut_dla import stage_timing
 from lutscape.sim.lut_dla.dataflow import order_of, stays, subspaces
-from lutscape.sim.lut_dla.passes import Node, Pass, Repeat, first_load, sequence, walk
+from lutscape.sim.lut_dla.passes import Node, Pass, Repeat, sequence, walk
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class Layer:
         lookup: cycles that the modules look up.
         table: cycles that filling the banks takes, by DRAM or by the port.
         dram: cycles that all traffic takes.
-        exposed: cycles that wait for tables: the first one's and those that a swap does not hide.
+        exposed: cycles that wait for tables or centroids: the first one's and those that a swap does not hide.
         subspaces: Nc.
         column_passes: T.
         block_rows: M_b.
@@ -123,7 +126,9 @@ class _Machine:
         self.fill = float(stage_timing.fill_cycles(book, imm.lanes, imm.fill_entries))
         self.table_byte = book.c * imm.table_bits / 8  # of one column and subspace
         self.centroid_bytes = book.c * book.v * book.input_bits / 8  # of one subspace
-        self.centroid_cycles = stage_timing.centroid_load_cycles(book) * spec.imm_clock_mhz / spec.ccm.clock_mhz
+        slower = spec.imm_clock_mhz / spec.ccm.clock_mhz
+        self.first_centroids = stage_timing.centroid_load_cycles(book) * slower
+        self.centroid_cycles = stage_timing.codebook_cycles(book) * slower
         self.rho = stage_timing.indices_per_cycle(spec)
 
     def lookup(self, rows: int) -> float:
@@ -131,16 +136,20 @@ class _Machine:
         return float(-(-rows // self.rows_per_cycle))
 
     def encode(self, rows: int) -> float:
-        """Return cycles that encoding one subspace of some rows takes."""
+        """Return cycles that encoding one subspace of some rows takes, its centroids in place."""
         waits = rows * self.latency / (self.spec.ccm.count * self.spec.ccm.input_rows)
-        return max(rows / self.rho, self.centroid_cycles, waits if self.product.activation_bytes else 0.0)
+        return max(rows / self.rho, waits if self.product.activation_bytes else 0.0)
 
-    def load(self, rows: int, columns: int, encodes: bool) -> float:
-        """Return cycles that bring in a pass's tables, and what it encodes."""
+    def subspace(self, rows: int) -> float:
+        """Return cycles from one subspace to the next in the chains."""
+        return max(self.encode(rows), self.centroid_cycles)
+
+    def load(self, rows: int, columns: int, encodes: bool, streams: bool = False) -> float:
+        """Return cycles that bring in a pass's tables, and what it encodes; centroids where the chains feed it."""
         size = self.table_byte * columns
         if encodes:
             size += self.product.activation_bytes * rows / self.product.m / self.nc + self.centroid_bytes
-        return max(size / self.beta, self.fill)
+        return max(size / self.beta, self.fill, self.centroid_cycles if streams else 0.0)
 
     def one(self, rows: int, columns: int, encodes: bool, streams: bool, last: bool) -> Pass:
         """Return a pass.
@@ -154,10 +163,10 @@ class _Machine:
         """
         busy = max(self.lookup(rows), self.encode(rows) if streams else 0.0)
         if not last:
-            return Pass(busy, self.load(rows, columns, encodes))
+            return Pass(busy, self.load(rows, columns, encodes, streams))
         share = rows * columns / (self.product.m * self.product.n)
         busy = max(busy, rows * columns / self.spec.vector_lanes)
-        return Pass(busy, self.load(rows, columns, encodes), self.product.output_bytes * share / self.beta)
+        return Pass(busy, self.load(rows, columns, encodes, streams), self.product.output_bytes * share / self.beta)
 
     def columns(self) -> list[tuple[int, int, bool]]:
         """Return (columns, how many such tiles, whether it is the first) of the tiles in their order."""
@@ -212,8 +221,8 @@ def time_product(spec: LutDlaSpec, product: Product) -> Layer:
     if at.stationary:
         root = _subspaces_first(at) if at.order in ("knm", "kmn") else _columns_first(at)
         passes, waits = walk(root, 0.0)
-        loads, first, centroid_loads = at.blocks, first_load(root), at.blocks * nc
-        encode = at.encodings * sum(at.encode(rows) * count for rows, count in _row_blocks(at)) * nc
+        loads, first, centroid_loads = at.blocks, _first_table(at), at.blocks * nc
+        encode = at.encodings * sum(at.subspace(rows) * count for rows, count in _row_blocks(at)) * nc
         if at.order in ("knm", "kmn"):  # the first subspace is looked up as it is encoded
             first_rows = min(at.block, m)
             passes += max(0.0, at.encode(first_rows) - at.lookup(first_rows))
@@ -225,7 +234,8 @@ def time_product(spec: LutDlaSpec, product: Product) -> Layer:
     activations = product.activation_bytes * at.encodings
     centroids = at.centroid_bytes * centroid_loads * at.encodings
     dram = (tables + activations + centroids + product.output_bytes) / at.beta
-    start = first + at.latency + stage_timing.first_index_cycles(spec) + stage_timing.LOOKUP_STAGES
+    ready = max(first, at.first_centroids + stage_timing.first_index_cycles(spec))
+    start = at.latency + ready + stage_timing.LOOKUP_STAGES
     return Layer(
         cycles=max(passes, dram) + start,
         encode=encode,
@@ -244,6 +254,11 @@ def time_product(spec: LutDlaSpec, product: Product) -> Layer:
         centroid_bytes=centroids,
         output_bytes=product.output_bytes,
     )
+
+
+def _first_table(at: _Machine) -> float:
+    """Return cycles until the first pass has its tables; the chains encode meanwhile."""
+    return at.load(min(at.block, at.product.m), min(at.product.n, at.width), True)
 
 
 def _row_blocks(at: _Machine) -> list[tuple[int, int]]:
@@ -273,8 +288,8 @@ def _subspaces_first(at: _Machine) -> Repeat:
                      for columns, count, is_first in at.columns())  # fmt: skip
 
     def block(rows: int, following: int) -> tuple[Node, ...]:
-        inner = Repeat(subspace(rows, False), at.nc - 1, at.encode(rows))
-        return sequence(inner, Repeat(subspace(rows, True), 1, at.encode(following) if following else 0.0)).body
+        inner = Repeat(subspace(rows, False), at.nc - 1, at.subspace(rows))
+        return sequence(inner, Repeat(subspace(rows, True), 1, at.subspace(following) if following else 0.0)).body
 
     full, last = at.block, at.last_block
     nodes: list[Node] = []
@@ -293,8 +308,8 @@ def _changing(at: _Machine) -> tuple[float, float, float]:
     wide, last = at.load(1, at.width, False), at.load(1, at.last_width, False)
     cycles = steps * ((at.tiles - 1) * max(1.0, wide) + max(1.0, last))
     if at.order == "kmn" or nc == 1:  # the centroids stay while the rows pass
-        encode = nc * at.encode(m)
+        encode = nc * at.subspace(m)
     else:
-        encode = m * nc * at.encode(1)
+        encode = m * nc * at.subspace(1)
     encode *= at.encodings
     return max(cycles, encode), cycles - lookups, encode

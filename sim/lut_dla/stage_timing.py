@@ -32,9 +32,12 @@ counted, when indices and tables never wait.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from lutscape.hw.machines.lut_dla import Codebook, LutDlaSpec
 
+COUNTED = 400
+"""Words through a shallow FIFO from which its rate is taken."""
 LOOKUP_STAGES = 2
 """Edges from an accepted index to its sum moving."""
 
@@ -56,6 +59,14 @@ def chain_cycles(codebook: Codebook, dpe_stages: int, rows: int) -> int:
 def centroid_load_cycles(codebook: Codebook) -> int:
     """Return cycles that loading one subspace's centroids takes: one centroid of v values each."""
     return codebook.c
+
+
+def codebook_cycles(codebook: Codebook) -> int:
+    """Return the least cycles between the first sub-vectors of two subspaces.
+
+    The idle half is loaded from the edge after the halves have changed places on.
+    """
+    return centroid_load_cycles(codebook) + 1
 
 
 def fill_cycles(codebook: Codebook, lanes: int, fill_entries: int) -> int:
@@ -128,11 +139,21 @@ def fifo_latency(synchroniser_stages: int) -> int:
 def fifo_words_per_ps(spec: LutDlaSpec) -> float:
     """Return the long-run rate of one FIFO, words per ps, both sides always able.
 
-    The slower side sets it, or the round trip of a place: a word is seen S + 1 read edges after it was written at
-    most, its place S + 1 write edges after it was read.
+    The slower side sets it, or the round trip of a place through both synchronisers.
     """
-    trip = (spec.synchroniser_stages + 1) * 1e6 * (1 / spec.ccm.clock_mhz + 1 / spec.imm_clock_mhz)
-    return min(spec.ccm.clock_mhz * 1e-6, spec.imm_clock_mhz * 1e-6, spec.fifo_depth / trip)
+    write_ps, read_ps = (1e6 / mhz for mhz in (spec.ccm.clock_mhz, spec.imm_clock_mhz))
+    slowest, trip = max(write_ps, read_ps), (spec.synchroniser_stages + 1) * (write_ps + read_ps)
+    if spec.fifo_depth * slowest >= trip:  # deep enough for every phase
+        return 1 / slowest
+    return _shallow(round(write_ps), round(read_ps), spec.fifo_depth, spec.synchroniser_stages)
+
+
+@lru_cache(maxsize=1024)
+def _shallow(write_ps: int, read_ps: int, depth: int, synchroniser_stages: int) -> float:
+    """Return words per ps of a FIFO that its round trip holds up: counted, clocks out of phase by half an edge."""
+    _, reads = fifo_edges(range(COUNTED), write_ps, read_ps, min(write_ps, read_ps) // 2, depth, synchroniser_stages)
+    half = COUNTED // 2
+    return (COUNTED - 1 - half) / ((reads[-1] - reads[half]) * read_ps)
 
 
 def indices_per_cycle(spec: LutDlaSpec) -> float:

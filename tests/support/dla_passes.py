@@ -27,14 +27,15 @@ def walk(spec: LutDlaSpec, m: int, n: int, k: int, act_bytes: float, out_bytes: 
     at_once = imm.count if imm.share == "rows" else 1  # rows looked up per cycle
     width = imm.lanes * (imm.count if imm.share == "columns" else 1)
     chains = spec.ccm.count * spec.ccm.ccus
-    trip_s = (spec.synchroniser_stages + 1) * (1 / f_ccm + 1 / f_imm)
-    rate = chains * min(f_ccm, f_imm, spec.fifo_depth / trip_s) / f_imm
+    rate = chains * min(f_ccm, f_imm) / f_imm  # FIFOs deep enough
     latency = spec.dram.latency_ns * 1e-9 * f_imm
     fill = book.c * imm.lanes / imm.fill_entries
 
     def encode(rows: int) -> float:
         waits = rows * latency / (spec.ccm.count * spec.ccm.input_rows) if act_bytes else 0.0
-        return max(rows / rate, book.c * f_imm / f_ccm, waits)
+        return max(rows / rate, waits)
+
+    codebook = (book.c + 1) * f_imm / f_ccm
 
     def load(rows: int, columns: int, encodes: bool) -> float:
         size = book.c * columns * imm.table_bits / 8
@@ -64,14 +65,17 @@ def walk(spec: LutDlaSpec, m: int, n: int, k: int, act_bytes: float, out_bytes: 
             if s == nc - 1:
                 busy = max(busy, r * columns / spec.vector_lanes)
                 store = out_bytes * r * columns / (m * n) / beta
-            passes.append((busy, load(r, columns, encodes), store))
+            own = load(r, columns, encodes)
+            if encodes and spec.dataflow == "ls-n":
+                own = max(own, codebook)
+            passes.append((busy, own, store))
             table_bytes += book.c * columns * imm.table_bits / 8
             encoded += r if encodes else 0
             if spec.dataflow == "ls-k" and t == len(column_tiles) - 1:
                 if s < nc - 1:
-                    least = encode(r)
+                    least = max(encode(r), codebook)
                 else:
-                    least = encode(len(row_blocks[b + 1])) if b + 1 < len(row_blocks) else 0.0
+                    least = max(encode(len(row_blocks[b + 1])), codebook) if b + 1 < len(row_blocks) else 0.0
                 groups.append((len(column_tiles), least))
     periods, waits = [], 0.0
     for i, (busy, _, store) in enumerate(passes):
@@ -86,10 +90,10 @@ def walk(spec: LutDlaSpec, m: int, n: int, k: int, act_bytes: float, out_bytes: 
         total += max(0.0, encode(len(row_blocks[0])) - len(range(0, len(row_blocks[0]), at_once)))
     else:
         total = sum(periods)
-    first = passes[0][1]
+    first = load(len(row_blocks[0]), len(column_tiles[0]), True)  # without its centroids: they come beside it
     centroids = len(row_blocks) * nc * book.c * book.v * book.input_bits / 8
     encodings = encoded / (m * nc)
     dram = (table_bytes + act_bytes * encodings + centroids * encodings + out_bytes) / beta
     chain = (book.c + spec.ccm.dpe_stages - 1) * f_imm / f_ccm + spec.synchroniser_stages + 1
-    cycles = max(total, dram) + first + latency + chain + 2
+    cycles = max(total, dram) + max(first, book.c * f_imm / f_ccm + chain) + latency + 2
     return Walked(cycles, waits + first, table_bytes, encoded, len(passes))

@@ -74,9 +74,8 @@ def test_long_run_rate_of_the_fifo(write_mhz: int, read_mhz: int, depth: int) ->
     write_ps, read_ps = round(1e6 / write_mhz), round(1e6 / read_mhz)
     _, reads = stage_timing.fifo_edges(list(range(4000)), write_ps, read_ps, 17, depth, 2)
     measured = (len(reads) - 1) / ((reads[-1] - reads[0]) * read_ps)
-    # The round trip is a bound for every phase: never faster than measured, and close to it.
     predicted = stage_timing.fifo_words_per_ps(spec)
-    assert 0.75 * measured <= predicted <= 1.001 * measured
+    assert predicted == pytest.approx(measured, rel=0.005 if depth > 4 else 0.05)  # shallow ones depend on the phase
 
 
 @given(rows=st.integers(1, 30), subspaces=st.integers(1, 12), fill=st.integers(1, 30))

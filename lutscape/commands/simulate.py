@@ -16,8 +16,11 @@ from lutscape.commands.console import print_table
 @click.option("--hardware", "-w", required=True, metavar="SPEC", help="Packaged name (a100-fp16) or path of a YAML.")
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Override one spec field: array.n=128.")
 @click.option("--operators", is_flag=True, help="One row per distinct operator instead of one per role.")
+@click.option("--beside", metavar="GPU", help="Set a measured GPU's times beside each operator: h100-sxm5-80gb.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: totals, areas, operators.")
-def simulate(trace: Path, hardware: str, changes: tuple[str, ...], operators: bool, as_json: bool) -> None:
+def simulate(
+    trace: Path, hardware: str, changes: tuple[str, ...], operators: bool, beside: str | None, as_json: bool
+) -> None:
     """Time, energy and area of TRACE on a machine.
 
     TRACE is a file that `lutscape trace` wrote. Prints where the time goes, by operator role and phase, what
@@ -35,9 +38,12 @@ def simulate(trace: Path, hardware: str, changes: tuple[str, ...], operators: bo
     result, ppa = run(spec, loaded)
     frame = result.frame()
     frame["energy_j"] = sum(ppa.energy.values())
+    measured = _beside(result, loaded, beside) if beside else None
     if as_json:
         rows = json.loads(frame.to_json(orient="records"))
         document = {"machine": spec.name, "digest": spec.digest(), **ppa.as_dict(), "operators": rows}
+        if measured is not None:
+            document["beside"] = {"gpu": beside, "operators": json.loads(measured.to_json(orient="records"))}
         click.echo(json.dumps(document, indent=1))
         return
     table = frame if operators else _by_role(frame)
@@ -62,6 +68,13 @@ def simulate(trace: Path, hardware: str, changes: tuple[str, ...], operators: bo
         ],
         left=["phase", "operator", "bound by"],
     )
+    if measured is not None:
+        click.echo(f"\n{beside}, measured kernels (derived: scaled from the nearest shape)")
+        print_table(
+            ["phase", "operator", "count", "simulated each", "measured each", "measured / simulated", "grade"],
+            [_compared(r) for r in measured.to_dict("records")],
+            left=["phase", "operator", "grade"],
+        )
     click.echo("\ntotals")
     print_table(
         ["metric", "value", "grade", "source"],
@@ -85,6 +98,22 @@ def simulate(trace: Path, hardware: str, changes: tuple[str, ...], operators: bo
         ],
         left=["component", "grade", "source"],
     )
+
+
+def _beside(result: Any, trace: Any, device: str) -> Any:
+    from lutscape.explore import beside_gpu
+
+    return beside_gpu.table(result, trace, device)
+
+
+def _compared(r: dict[str, Any]) -> list[Any]:
+    from lutscape.explore.text import quantity
+
+    simulated, measured = r["simulated_us"], r["measured_us"]
+    if measured != measured:  # not measured
+        return [r["phase"], r["operator"], r["count"], quantity(simulated * 1e-6, "s"), "–", "–", ""]
+    times = [quantity(t * 1e-6, "s") for t in (simulated, measured)]
+    return [r["phase"], r["operator"], r["count"], *times, f"{measured / simulated:.3g}", r["grade"]]
 
 
 def _by_role(frame: Any) -> Any:

@@ -71,11 +71,12 @@ def units(data: dict[str, Any]) -> Section:
 
     check: Rows = []
     for r in data["checks"]:
-        area, energy = f"{significant(r['area_um2'], 4)}", f"{significant(r['energy_pj'], 3)}"
+        area = f"{significant(r['area_um2'], 4)}"
+        energy = f"{significant(r['energy_pj'], 3)}" if r["energy_pj"] else "–"
         check.append([
             r["what"], ours(area, Grade.SYNTHESISED, "reports/lut_dla/units.json"), ours(f"{r['ours_um2']:.5g}"),
             f"{100 * (r['ours_um2'] / r['area_um2'] - 1):+.1f} %",
-            ours(energy, Grade.SYNTHESISED, "reports/lut_dla/units.json"),
+            ours(energy, Grade.SYNTHESISED if r["energy_pj"] else None, "reports/lut_dla/units.json"),
             ours(f"{significant(r['ours_pj'], 3)}") if r["ours_pj"] else "–",
         ])  # fmt: skip
 

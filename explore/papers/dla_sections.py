@@ -13,7 +13,7 @@ Rows = list[list[Cell | str]]
 OURS = "computed for this page"
 
 
-def ours(text: str, grade: Grade = Grade.DERIVED, source: str = OURS) -> Cell:
+def ours(text: str, grade: Grade | None = Grade.DERIVED, source: str = OURS) -> Cell:
     """A number of ours."""
     return Cell(text, grade, source)
 

@@ -293,8 +293,9 @@ def search(data: dict[str, Any]) -> Section:
     found = data["search"]
     title = "Co-design search"
     rules = (
-        "Rules thin out the full grid before anything is simulated: the chains' clock, operations, bytes of tables, memory on the chip, "
-        "accuracy as measured, balance of lookup and encoding; what is left is simulated on BERT-base's layers. "
+        "Rules thin out the full grid before anything is simulated: the chains' clock, operations, bytes of tables, "
+        "memory on the chip, accuracy as measured, balance of lookup and encoding; what is left is simulated on "
+        "BERT-base's layers. "
         "`lutscape sweep lut-dla` runs it."
     )
     if "missing" in found:

@@ -28,6 +28,7 @@ def gpu() -> None:
       lutscape gpu measure -o my-h100     some minutes
       lutscape gpu fit my-h100            the timing model, fitted on half of the shapes
       lutscape gpu report my-h100
+      lutscape gpu published              A100 and RTX 4090: the model beside published times
     """
 
 
@@ -239,3 +240,40 @@ def report_command(name: str, output: Path | None) -> None:
     found = records.load(name)
     page = gpu_report.write(found, output or Path(f"{found.name}.html"))
     click.echo(f"{page}: {page.stat().st_size / 1e3:.0f} kB")
+
+
+@gpu.command("published")
+@click.option("--json", "as_json", is_flag=True)
+def published_command(as_json: bool) -> None:
+    """Print the model of GPUs that were not measured here beside times that others published."""
+    from lutscape.sim.gpu import published
+
+    scores = published.score()
+    machines = list(dict.fromkeys(s.point.machine for s in scores))
+    errors = {machine: published.mape(scores, machine) for machine in machines}
+    if as_json:
+        rows = [
+            {"machine": s.point.machine, "what": s.point.what, "published_us": s.point.microseconds,
+             "model_us": s.model_us, "source": s.point.source}
+            for s in scores
+        ]  # fmt: skip
+        click.echo(json_module.dumps({"mape_percent": errors, "points": rows}, indent=1))
+        return
+    print_table(
+        ["machine", "what", "published µs", "model µs", "error"],
+        [
+            (
+                s.point.machine,
+                s.point.what,
+                f"{s.point.microseconds:.4g}",
+                f"{s.model_us:.4g}",
+                f"{100 * s.error:+.0f} %",
+            )
+            for s in scores
+        ],
+        ["machine", "what"],
+    )
+    for machine, error in errors.items():
+        click.echo(f"{machine}: mean absolute percentage error {error:.1f} %")
+    for source in dict.fromkeys(s.point.source for s in scores):
+        click.echo(f"source: {source}")

@@ -122,7 +122,7 @@ def masks_and_yield(data: dict[str, Any]) -> Section:
          Cell(f"theirs needs {own_answer['implied_bits'] / 1e9:.0f} G vias, 1.10 times the bits of 8.19 G BF16 "
               "weights")],
         ["SECDED(266,256)", Cell(f"{p['secded']}", Grade.PUBLISHED, source), ours(f"{own_answer['secded']:.5f}"),
-         Cell("independent bits leave more; 0.004 faults of whole rows a die, which no code corrects, would give theirs")],
+         Cell("independent bits leave more; 0.004 faults of whole rows a die, which no code corrects, give theirs")],
         ["and 2 patch rows", Cell(f"{p['patched']}", Grade.PUBLISHED, source), ours(f"{own_answer['patched']:.6f}"),
          Cell("the remaining 0.0002 are neither bits nor rows: columns or periphery")],
         ["extra bits", Cell(f"{p['overhead']:.1%}", Grade.PUBLISHED, source), ours(f"{own_answer['overhead']:.1%}"),

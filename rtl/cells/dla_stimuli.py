@@ -36,7 +36,6 @@ def corner(book: Codebook, number: int) -> tuple[Ints, Ints]:
     of distinct centroids: every index; 3: the same with pairs shifted by one: odd indices win ties; 4: extremes.
     """
     half, c, v = 1 << (book.input_bits - 1), book.c, book.v
-    step = max(1, (2 * half - 1) // max(1, c - 1))
     # Distinct as long as they fit: a mixed-radix count over the v values, in steps as wide as the range allows.
     radix = 2
     while radix**v < c:

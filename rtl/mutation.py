@@ -122,7 +122,10 @@ def score(
         if how:
             killed[how] = killed.get(how, 0) + 1
             continue
-        comparison = compare(cell, source, mutant.source, proof_s)
+        try:
+            comparison = compare(cell, source, mutant.source, proof_s)
+        except UserError as error:  # a fault that the simulator takes and yosys does not, two drivers say
+            comparison = Comparison("undecided", 0, str(error))
         if comparison.verdict == "equivalent":
             equivalent.append(mutant.change)
         else:

@@ -91,6 +91,7 @@ class GpuSpec(Spec):
             "matrix_unit.table_bits",
             *(f"matrix_unit.published_for.{f}" for f in ("m", "n", "k", "arrays_per_sm", "table_bits")),
             "matrix_unit.efficiency_weight_bits",
+            "measured_device",
         }
     )
     cost_only: ClassVar[frozenset[str]] = frozenset(
@@ -120,6 +121,7 @@ class GpuSpec(Spec):
             "dram.latency_ns",
             "kernel_overhead_us",
             "attention_macs_per_cycle_per_sm",
+            "measured_device",
         }
     )
 
@@ -155,6 +157,8 @@ class GpuSpec(Spec):
     """FP16 multiply-accumulates per cycle and SM that attention can use."""
     attention_tera_ops_per_watt: float = Field(gt=0)
     """Efficiency of the FP16 units that attention uses."""
+    measured_device: str = ""
+    """A shipped measurement (``h100-sxm5-80gb``): its fitted kernels time what they cover. Empty: the tile model."""
 
     @model_validator(mode="after")
     def _consistent(self) -> GpuSpec:

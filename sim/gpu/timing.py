@@ -41,6 +41,9 @@ queries in blocks of 128 over the SMs, decode splits keys in blocks of 256 and c
 heads / kv_heads queries that share a cache; the cache crosses DRAM once (it is read from L2 if it fits 80 % of
 it and was just written: prefill). Norms and element-wise operators: max(vector, bytes). Their inputs and outputs,
 and attention's, come from L2 if they fit half of it. Each operator is one kernel.
+
+Where the spec names a measured device, operators that its kernels cover take their fitted time (measured_timing.py);
+what bounds them, bytes and activity stay those of the tile model.
 """
 
 from __future__ import annotations
@@ -52,6 +55,7 @@ from lutscape.hw.machines.gpu import GpuSpec, LutUnit
 from lutscape.hw.result import Bools, Floats, Result
 from lutscape.models.trace import Trace
 from lutscape.sim import vector_ops
+from lutscape.sim.gpu import measured_timing
 from lutscape.sim.lut_tensor_core import sm_timing
 from lutscape.sim.operators import Operators, prepare, scaling_operations
 
@@ -125,6 +129,8 @@ def timing(spec: GpuSpec, trace: Trace) -> Result:
         prefill_tokens=header.prompt_tokens,
         decode_steps=header.decode_tokens,
     )
+    if spec.measured_device:
+        result = measured_timing.refine(spec, ops, trace, result)
     return sm_timing.refine(spec, ops, on_unit, result) if lut else result
 
 

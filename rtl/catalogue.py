@@ -225,6 +225,7 @@ def reference_float_arrays() -> list[Array]:
 def reference_floats() -> list[Cell]:
     """Return small floating-point cells of every kind, and weight loaders for both ways to write weights."""
     from lutscape.rtl.cells.fp_add import fp_add
+    from lutscape.rtl.cells.fp_mac_array import fp_mac_array
     from lutscape.rtl.cells.fp_table_builder import fp_table_builder
     from lutscape.rtl.cells.fp_tensor_unit import fp_tensor_unit
 
@@ -234,4 +235,6 @@ def reference_floats() -> list[Cell]:
     found.append(fp_table_builder(small_float("e5m2", k=5)))
     for i, array in enumerate(reference_float_arrays()):
         found += fp_tensor_unit(array, 1 + i % 2, "twos" if i % 3 == 1 else "unsigned").all_parts
+    product = fp_mac_array(1, 2, 2)
+    found += [*product.parts, product]
     return list({cell.name: cell for cell in found}.values())

@@ -33,8 +33,9 @@ FUSED: list[dict[str, Any]] = [
 
 
 def cells() -> list[Cell]:
-    """Return the reference cells of the catalogue and small fused dot products, each module once, short ones first."""
-    found = {cell.name: cell for cell in catalogue.reference()}
+    """Return the reference cells of the catalogue, those of floats and small fused dot products, each module once,
+    short ones first."""
+    found = {cell.name: cell for cell in (*catalogue.reference(), *catalogue.reference_floats())}
     for changes in FUSED:
         spec = specs.override(specs.load("fused-dot-hopper"), changes, place="mutation.py")
         found |= {cell.name: cell for cell in catalogue.cells(spec)}

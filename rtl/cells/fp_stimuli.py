@@ -193,7 +193,9 @@ def sum_bins(array: Array, sums: Floats, terms: Floats) -> dict[str, int]:
     """Return hits of the additions ``sums + terms`` of an array that its formats can reach."""
     form, low, largest = array.total, array.activation, largest_entry(array) * 2.0 ** (array.most_passes - 1)
     bins = fp_numbers.sum_bins(form, sums, terms, largest, array.entry.has_infinity)
-    reached = {"exact", "cancels to +0", "carries", "loses places", "NaN operand", "overflow up", "overflow down"}
+    reached = {"exact", "cancels to +0", "carries", "loses places", "NaN operand"}
+    if DEEP * ((1 << array.serial_weight_bits) - 1) * low.max_value > form.max_value:
+        reached |= {"overflow up", "overflow down"}
     if infinite_entries(array):
         reached |= {"infinite sum of infinities", "infinities of opposite signs"}
     span = np.frexp(largest)[1] - (low.emin - low.mantissa_bits)

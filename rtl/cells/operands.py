@@ -32,7 +32,7 @@ def row_field(array: Array, rows: int) -> Field:
     """Return the operands of some rows: entry (or activation) j of row i at lane i E + j."""
     if array.looks_up:
         return Field("entries", entry_bits(array), rows * stored_entries(array), array.integer, "table of each row")
-    return Field("values", array.activation_bits, rows * array.k, True, "k activations of each row")
+    return Field("values", array.activation_bits, rows * array.k, array.integer, "k activations of each row")
 
 
 def column_field(array: Array, columns: int) -> Field:

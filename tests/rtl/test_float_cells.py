@@ -67,7 +67,7 @@ def test_few_vectors_still_cover_every_bin(cell: Cell) -> None:
 
 def test_reference_has_every_kind() -> None:
     kinds = {"fp_add", "fp_convert", "fp_builder", "fp_lut_pe", "fp_lut_array", "fp_lut_unit", "fp_tensor_unit"}
-    assert kinds | {"weight_remapper", "weight_loader"} <= {c.kind for c in REFERENCE}
+    assert kinds | {"weight_remapper", "weight_loader", "fp_mac_pe", "fp_mac_array"} <= {c.kind for c in REFERENCE}
     assert len({c.name for c in REFERENCE}) == len(REFERENCE)
 
 

@@ -28,7 +28,7 @@ def said(command: list[str], folder: Path) -> str:
 
 
 def test_tops_hold_every_cell() -> None:
-    assert {part.name for cell in TOPS for part in cell.all_parts} == {cell.name for cell in FOUND}
+    assert {part.name for cell in TOPS for part in cell.all_parts} >= {cell.name for cell in FOUND}
 
 
 @pytest.mark.parametrize("cell", TOPS, ids=lambda c: c.name)

@@ -49,7 +49,7 @@ def cells() -> list[Cell]:
         codebook(book("l1", 2, 4, 4)),
         async_fifo(3, 4),
         async_fifo(2, 8, 3),
-        imm(Module(2, 1, 4, 8, 2, 1)),
+        imm(Module(2, 1, 6, 8, 2, 1, 3)),
         imm(Module(4, 2, 4, 8, 4, 1)),
         imm(Module(2, 2, 6, 10, 1, 2)),
         ccm(book("l1", 2, 4, 4)),

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 WRAPS = 4
 """Bits above an entry up to which a tile overflows the accumulators on purpose."""
+MANY = 16
+"""Subspaces of a tile up to which the counter's end is reached."""
 LONG = 64
 """Rows of a long tile; more take the scratchpad's last row, but too long to simulate."""
 
@@ -27,7 +29,18 @@ def joined(parts: list[Beats]) -> Beats:
 
 def wraps(design: Module) -> bool:
     """Whether the stimulus overflows the accumulators."""
-    return design.accumulator_bits - design.table_bits <= WRAPS
+    more = design.accumulator_bits - design.table_bits
+    return more <= WRAPS and 1 << more < most_subspaces(design)
+
+
+def most_subspaces(design: Module) -> int:
+    """Return the subspaces of the longest tile that the counter allows."""
+    return 1 << design.subspace_bits
+
+
+def counts_out(design: Module) -> bool:
+    """Whether the stimulus has a tile of that many."""
+    return most_subspaces(design) <= MANY
 
 
 def full_tile(design: Module) -> bool:
@@ -52,7 +65,8 @@ def corner_tiles(design: Module, rng: np.random.Generator) -> list[Tile]:
     some = min(most, 3)
     shapes = [(1, 1), (1, 4), (1, 1), (some, 1), (some, 3), (min(most, 2), 3), (min(most, c), 2)]
     shapes += [(min(most, design.fill_beats + 3, LONG), 3)]
-    found = [tile(design, rng, *shape) for shape in shapes]
+    shapes += [(1, most_subspaces(design)), (some, most_subspaces(design))] if counts_out(design) else []
+    found = [tile(design, rng, rows, min(subspaces, most_subspaces(design))) for rows, subspaces in shapes]
     for subspace in range(2):  # every word of both banks
         for start in range(0, c, most):
             indices = np.zeros((min(most, c - start), 2), np.int64)
@@ -73,7 +87,11 @@ def draw(design: Module, rng: np.random.Generator, count: int) -> Beats:
     total = sum(len(t.indices) for t in found)
     while total < count:
         longest = min(design.rows, int(rng.choice([1, 2, design.c, LONG])))
-        found.append(tile(design, rng, int(rng.integers(1, longest + 1)), int(rng.integers(1, 7))))
+        found.append(
+            tile(
+                design, rng, int(rng.integers(1, longest + 1)), int(rng.integers(1, min(6, most_subspaces(design)) + 1))
+            )
+        )
         total += len(found[-1].indices)
     return joined([t.beats(design) for t in found])
 
@@ -104,6 +122,8 @@ def bins(design: Module, beats: Beats) -> dict[str, int]:
         "least entry": low,
         "greatest entry": high,
     }
+    if counts_out(design):
+        hits["as many subspaces as can be counted"] = int((subspaces == most_subspaces(design)).sum())
     if wraps(design):
         hits["sum beyond the accumulator"] = over
     if design.rows > 1:

@@ -36,7 +36,7 @@ BOOKS = [book(m, v, b, c) for m in METRICS for v, b, c in ((4, 8, 8), (9, 4, 4),
 BOOKS.append(book("l2", 4, 8, 16))
 MODULES = [
     Module(2, 1, 8, 8, 1, 1),
-    Module(2, 1, 4, 8, 2, 1),
+    Module(2, 1, 6, 8, 2, 1, 3),
     Module(4, 2, 8, 12, 5, 1),
     Module(4, 6, 5, 20, 8, 2),
     Module(16, 8, 8, 32, 16, 8),

@@ -20,9 +20,11 @@ fewer trials than survivors.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -99,6 +101,24 @@ class Funnel:
         """Return one line: how many designs each rule left."""
         steps = [f"{self.designs} designs", *(f"{s.name} {s.left}" for s in self.stages)]
         return " → ".join(steps)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return plain data for a store."""
+        return asdict(self)
+
+    @classmethod
+    def load(cls, path: Path) -> Funnel:
+        """Return what was stored of :meth:`as_dict`.
+
+        Raises:
+            UserError: missing or damaged.
+        """
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+            stages = tuple(Stage(**stage) for stage in data["stages"])
+            return cls(int(data["designs"]), stages, tuple(int(i) for i in data["survivors"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: cannot be read, or damaged: {type(error).__name__}: {error}") from None
 
     def chosen(self, trials: int) -> tuple[int, ...]:
         """Return at most ``trials`` survivors, evenly spread over the grid."""

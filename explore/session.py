@@ -25,7 +25,9 @@ from lutscape.models.trace import Trace
 OUT = Path("lutscape-out")
 SHORT_S = 20.0
 """Sweeps expected to take less are run in this process: a pool takes seconds to start."""
-OWN_FILES = frozenset({"sweep.yaml", "hardware", "trace.parquet", "versions.json", "study.journal", store.LOCK})
+OWN_FILES = frozenset(
+    {"sweep.yaml", "hardware", "trace.parquet", "versions.json", "study.journal", "funnel.json", store.LOCK}
+)
 Begin = Callable[[Plan, int], Any]
 
 
@@ -169,8 +171,9 @@ def load_directory(directory: Path) -> tuple[Plan, pd.DataFrame, Trace]:
     )
     frame = store.load_trials(directory)
     check_feasible(frame, plan, directory)
-    trace = Trace.load(directory / "trace.parquet")
-    return _eliminated(plan, trace), frame, trace
+    if plan.file.funnel is not None:
+        plan = replace(plan, funnel=funnel.Funnel.load(directory / "funnel.json"))
+    return plan, frame, Trace.load(directory / "trace.parquet")
 
 
 def _eliminated(plan: Plan, trace: Trace) -> Plan:
@@ -316,6 +319,8 @@ def _write_inputs(plan: Plan, trace: Trace, directory: Path, command: str, stora
         for name, content in _hardware_copies(plan, given).items():
             store.write(directory / "hardware" / name, content)
     store.write(directory / "sweep.yaml", plan.text)
+    if plan.funnel is not None:
+        store.write(directory / "funnel.json", json.dumps(plan.funnel.as_dict()) + "\n")
     settings = {
         "schema_version": 1,
         "trials": plan.file.trials,

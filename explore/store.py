@@ -5,6 +5,7 @@ sweep.yaml         the sweep file, word for word
 hardware/*.yaml    template and baselines, word for word
 trace.parquet      the workload
 versions.json      versions, command, --trials and --seed in force
+funnel.json        what each rule left of the grid (sampler funnel)
 study.journal      Optuna's journal (not with --storage)
 trials.parquet     one row per trial: number, state, reason, parameters, metrics, feasible,
                    violated, is_pareto, is_chosen, inert (parameters without effect on the

@@ -137,9 +137,13 @@ def test_a_sweep_simulates_the_survivors_alone(tmp_path: Path, table: str) -> No
     assert losses == {"l2": 2.0, "chebyshev": 6.0}
     page = (tmp_path / "out" / "index.html").read_text()
     assert "12 designs → operations 12 → tables 8 → accuracy 4" in page
-    plan, frame, _ = session.load_directory(tmp_path / "out")  # a stored sweep finds the same survivors
+    Path(table).unlink()  # a stored sweep needs no accuracy table to be shown again
+    plan, frame, _ = session.load_directory(tmp_path / "out")
     assert plan.funnel == done.plan.funnel
     assert len(frame) == 4
+    (tmp_path / "out" / "funnel.json").write_text("{}")
+    with pytest.raises(UserError, match=r"funnel.json: cannot be read, or damaged: KeyError: 'stages'"):
+        session.load_directory(tmp_path / "out")
 
 
 def test_a_stopped_funnel_goes_on(tmp_path: Path, table: str) -> None:

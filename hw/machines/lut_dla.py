@@ -172,7 +172,9 @@ class LutDlaSpec(Spec):
         }
     )
     cost_only: ClassVar[frozenset[str]] = frozenset({"dram.energy_pj_per_bit", "imm.table_style", "accuracy"})
-    uncharged: ClassVar[frozenset[str]] = frozenset({"dram.bandwidth_gb_s", "dram.efficiency", "dram.latency_ns"})
+    uncharged: ClassVar[frozenset[str]] = frozenset(
+        {"clock_mhz", "ccm.clock_mhz", "dram.bandwidth_gb_s", "dram.efficiency", "dram.latency_ns"}
+    )
 
     kind: Literal["lut-dla"] = "lut-dla"
     codebook: Codebook

@@ -4,9 +4,10 @@
     nearest("linear", 1, 14336, 4096, "w4").seconds     # a point of the measurement: graded measured
     nearest("linear", 1, 14000, 4096, "w4").grade       # scaled from that point: graded derived
 
-A point of another shape is scaled by the larger of the ratios of bytes and of operations: right where memory or
-arithmetic binds, too small where a launch does. ``leave_one_out`` says how far off that is on the measurement itself:
-26-32 % over products, 13-30 % over attention; the fitted model (sim/gpu/kernel_model.py) is closer.
+A point of another shape is scaled by the larger of the ratios of bytes and of operations, and takes no less than the
+shortest point of its kernel and format: right where memory or arithmetic binds, less so where latency does.
+``leave_one_out`` says how far off that is on the measurement itself: 24-31 % over products, 13-27 % over attention; the
+fitted model (sim/gpu/kernel_model.py) is closer.
 Energy is that of the nearest loop of the same kernel and format, by its power: joules = watts of the loop x seconds.
 """
 
@@ -94,7 +95,9 @@ def nearest(
     at = _closest(frame, wanted)
     p = frame.iloc[at]
     exact = all(int(p[name]) == value for name, value in wanted.items())
-    seconds = float(p["median_us"]) * 1e-6 * (1.0 if exact else _scale(p, kind, wanted))
+    seconds = float(p["median_us"]) * 1e-6
+    if not exact:
+        seconds = max(seconds * _scale(p, kind, wanted), float(frame["median_us"].min()) * 1e-6)
     joules, joules_grade = None, None
     if key in loops:
         loop = loops[key].iloc[_closest(loops[key], wanted)]
@@ -116,7 +119,8 @@ def leave_one_out(kind: str, weight_format: str, device: str = DEVICE) -> float:
         others, p = frame.drop(frame.index[i]), frame.iloc[i]
         wanted = {name: int(p[name]) for name in names if int(p[name])}
         other = others.iloc[_closest(others, wanted)]
-        errors.append(abs(float(other["median_us"]) * _scale(other, kind, wanted) / float(p["median_us"]) - 1))
+        time = max(float(other["median_us"]) * _scale(other, kind, wanted), float(others["median_us"].min()))
+        errors.append(abs(time / float(p["median_us"]) - 1))
     return 100 * float(np.mean(errors))
 
 

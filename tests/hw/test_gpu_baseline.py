@@ -51,6 +51,16 @@ def test_another_shape_is_scaled_by_what_binds_and_graded_derived() -> None:
     assert long.seconds == pytest.approx(near.seconds * 40000 / 32768)
 
 
+def test_a_small_shape_takes_no_less_than_the_shortest_point() -> None:
+    short = baseline.nearest("attention", 1, 1024, 128, "kv16", heads=32, kv_heads=8).seconds
+    tiny = baseline.nearest("attention", 1, 16, 128, "kv16", heads=32, kv_heads=8)
+    points = records.load(baseline.DEVICE).points
+    dense = points[(points["kernel"] == "attention") & (points["form"] == "kv16") & (points["listed"] == 0)]
+    assert tiny.seconds == pytest.approx(dense["median_us"].min() * 1e-6)
+    assert tiny.seconds <= short
+    assert tiny.grade == Grade.DERIVED
+
+
 @settings(max_examples=60, deadline=None)
 @given(m=st.integers(1, 8192), n=st.integers(64, 60000), k=st.integers(64, 60000), form=st.sampled_from(["w4", "fp8"]))
 def test_time_is_positive_and_below_no_peak(m: int, n: int, k: int, form: str) -> None:

@@ -1,8 +1,9 @@
 // Low-bit weights times many activations on Hopper's warpgroup matrix instructions (sm_90a).
 //
 // FP16 or BF16 activations: weights are dequantised in registers to their format, w = (q - z) s, and are the A operand
-// of wgmma.m64nNk16; the activations are B, in shared memory. With BF16 the scale is rounded to BF16 first. INT8 activations: 2-bit codes are widened to unsigned
-// bytes, sums are exact INT32, and z sum(x) is subtracted at the end: y = acc - z sum_k x.
+// of wgmma.m64nNk16; the activations are B, in shared memory. With BF16 the scale is rounded to BF16 first. INT8
+// activations: 2-bit codes are widened to unsigned bytes, sums are exact INT32, and z sum(x) is subtracted at the end:
+// y = acc - z sum_k x.
 //
 // A block computes 128 outputs (two consumer warpgroups of 64) for TOKENS tokens. One producer thread keeps STAGES
 // chunks of both operands coming through the bulk copy engine. While the matrix unit works on one chunk, the

@@ -2,10 +2,11 @@
 //
 // Weights depend on nothing: a producer thread runs ahead of the products by all of shared memory and never stops the
 // stream from DRAM, while a product waits for the results of earlier ones (blocks count each other in; all are on the
-// chip at once), stages its activations and adds up its sums. The arithmetic is that of digits.cuh. A block owns tiles of 16 rows of each product over all of
-// K, one multiprocessor in turn as many as another or one less, and takes two at a time; warp w takes the pairs of
-// chunks w, w + WARPS, ... A stage of the ring holds one pair for every warp, of two tiles, with their scales: four
-// boxes for the copy engine.
+// chip at once), stages its activations and adds up its sums. The arithmetic is that of digits.cuh.
+//
+// A block owns tiles of 16 rows of each product over all of K, no block more than one tile more than another, and takes
+// two at a time; warp w takes the pairs of chunks w, w + WARPS, ... A stage of the ring holds one pair for every warp,
+// of two tiles, with their scales: four boxes for the copy engine.
 #include "digits.cuh"
 #include "maps.cuh"
 

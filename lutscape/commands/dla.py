@@ -114,7 +114,14 @@ def _classifier(kind: str, v: int, seed: int, options: dict[str, Any]) -> Conver
     for name in ("layers", "text"):
         if options[name]:
             raise UserError(f"--{name} is for language models; {kind} is trained here on images")
-    plan = Plan(v, options["c"], options["metric"], options["variant"], tuple(options["keep"]))
+    plan = Plan(
+        v,
+        options["c"],
+        options["metric"],
+        options["variant"],
+        tuple(options["keep"]),
+        input_bits=options["input_bits"],
+    )
     steps = {k: options[k] for k in ("calibrate_steps", "joint_steps", "rows") if options[k] is not None}
     images = data.load(options["data"])
     with progress_bar() as progress:

@@ -215,9 +215,35 @@ class VectorLayer:
 
     def quantise(self, x: np.ndarray) -> npt.NDArray[np.int16]:
         """Return activations (R, K) as integers of ``input_bits``."""
-        top = (1 << (self.input_bits - 1)) - 1
-        scales = np.repeat(self.input_scales, self.centroids.shape[2])[: self.columns]
-        return np.clip(np.rint(x / scales), -top, top).astype(np.int16)
+        return integers(x, self.input_scales, self.centroids.shape[2], self.input_bits).astype(np.int16)
+
+
+def integer_centroids(books: Codebooks, largest: np.ndarray, bits: int = 8) -> tuple[npt.NDArray[np.int16], Single]:
+    """Return centroids (Nc, c, v) as integers and the scale (Nc,) of each subspace.
+
+    Args:
+        books: centroids.
+        largest: (K,) greatest magnitudes of sampled activations; with those of the centroids they set the scales.
+        bits: of activations and centroids, 2 to 16.
+
+    Raises:
+        UserError: bits out of range.
+    """
+    if not 2 <= bits <= 16:
+        raise UserError(f"input: {bits} bits; allowed: 2 to 16")
+    top = (1 << (bits - 1)) - 1
+    sampled = padded(largest[None], books.v).reshape(books.subspaces, books.v).max(axis=1)
+    reach = np.maximum(np.abs(books.centroids).max(axis=(1, 2)), sampled) / np.float32(top)
+    scales = np.where(reach > np.finfo(np.float32).tiny, reach, 1).astype(np.float32)
+    return np.clip(np.rint(books.centroids / scales[:, None, None]), -top, top).astype(np.int16), scales
+
+
+def integers(x: np.ndarray, scales: Single, v: int, bits: int) -> Single:
+    """Return activations (R, K) as whole numbers of ``bits`` in float32: clip(rint(x / scale of the subspace))."""
+    top = np.float32((1 << (bits - 1)) - 1)
+    y = x / np.repeat(scales, v)[: x.shape[1]]
+    np.rint(y, out=y)
+    return np.clip(y, -top, top, out=y)
 
 
 def integer_layer(
@@ -244,16 +270,10 @@ def integer_layer(
     Raises:
         UserError: bits out of range, or weights that do not fit the codebooks.
     """
-    if not 2 <= input_bits <= 16:
-        raise UserError(f"input: {input_bits} bits; allowed: 2 to 16")
     if weight.ndim != 2 or weight.shape[1] != books.columns:
         raise UserError(f"weight of shape {weight.shape}; codebooks are of K = {books.columns} columns")
     check_finite(weight, "weight")
-    top = (1 << (input_bits - 1)) - 1
-    sampled = padded(largest[None], books.v).reshape(books.subspaces, books.v).max(axis=1)
-    reach = np.maximum(np.abs(books.centroids).max(axis=(1, 2)), sampled) / np.float32(top)
-    scales = np.where(reach > np.finfo(np.float32).tiny, reach, 1).astype(np.float32)
-    centroids = np.clip(np.rint(books.centroids / scales[:, None, None]), -top, top).astype(np.int16)
+    centroids, scales = integer_centroids(books, largest, input_bits)
     codes, table_scale = quantise_tables(products(books, weight) if tables is None else tables, table_bits)
     own = None if bias is None else bias.astype(np.float32)
     return VectorLayer(

@@ -147,7 +147,7 @@ def convert(
     rules = {k: about[k] for k in ("v", "c", "metric", "variant", "keep", "rows")}
     for stage in lutboost.STAGES:
         if stage == "calibrate":
-            rules = {k: v for k, v in about.items() if not k.startswith("joint")}
+            rules = {k: v for k, v in about.items() if not k.startswith("joint") and k != "input_bits"}
         elif stage == "joint":
             rules = about
         key = checkpoint.key_of(before=key, stage=stage, plan=rules, sampled=SAMPLED[kind])
@@ -160,6 +160,8 @@ def convert(
 
         if stage == "replace" and folder is not None:
             done.network = lutboost.skeleton(network, plan)
+        if stage != "replace":
+            lutboost.prepare(done.network, plan, stage, done.largest)
         _stage(done, stage, key, run, images, folder)
     return done
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from lutscape.models.quantise import vector_kernels as kernels
-from lutscape.models.quantise.vector import Codebooks, padded
+from lutscape.models.quantise.vector import Codebooks, integer_centroids, integers, padded
 from lutscape.models.train.layers import Affine, Single
 
 
@@ -30,6 +30,8 @@ class LookupAffine(Affine):
         rate: of the reconstruction loss.
         task_gradient: whether the loss of the task moves centroids and tables through the lookup, or everything passes
             through s.
+        largest: (K,) greatest magnitudes of sampled inputs.
+        input_bits: encode on integers of as many bits, as the machine does; 0: on float32.
         reconstruction: mean((q - s)²) of the last training batch.
     """
 
@@ -38,16 +40,26 @@ class LookupAffine(Affine):
         self.parameters["centroids"] = books.centroids.copy()
         self.metric, self.columns = books.metric, books.columns
         self.rate, self.task_gradient, self.reconstruction = 0.0, True, 0.0
+        self.largest, self.input_bits = np.zeros(self.columns, np.float32), 0
 
     @property
     def books(self) -> Codebooks:
         """The codebooks as they are now."""
         return Codebooks(self.parameters["centroids"], self.metric, self.columns)
 
+    def encode(self, rows: Single) -> kernels.Indices:
+        """Return indices (R, Nc) of rows (R, K)."""
+        books = self.books
+        if not self.input_bits:
+            return books.encode(rows)
+        centroids, scales = integer_centroids(books, self.largest, self.input_bits)
+        whole = integers(rows, scales, books.v, self.input_bits)
+        return kernels.nearest(padded(whole, books.v), centroids.astype(np.float32), self.metric)[0]
+
     def forward(self, x: Single, training: bool = False) -> Single:
         books, weight, bias = self.books, self.parameters["weight"], self.parameters["bias"]
         rows = x.reshape(-1, x.shape[-1])
-        indices = books.encode(rows)
+        indices = self.encode(rows)
         decoded = books.decode(indices)
         y = decoded @ weight.T
         if training:

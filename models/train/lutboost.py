@@ -47,6 +47,8 @@ class Plan:
         temperature_rate: of temperatures (``soft``).
         reconstruct_rate: weight of the reconstruction loss in stage 2.
         joint_reconstruct_rate: of the same in stage 3; 0 spares three matrix products per layer and step.
+        input_bits: in stage 3, layers encode on integers of as many bits, as the machine does
+            (exact up to 10 bits: float32 holds the distances); 0: on float32.
         task_gradient: see :class:`lutscape.models.train.lookup.LookupAffine`.
     """
 
@@ -64,6 +66,7 @@ class Plan:
     temperature_rate: float = 1e-1
     reconstruct_rate: float = 0.01
     joint_reconstruct_rate: float = 0.0
+    input_bits: int = 8
     task_gradient: bool = True
 
     def as_dict(self) -> dict[str, object]:
@@ -140,16 +143,31 @@ def lookup_layer(layer: Affine, books: vector.Codebooks, variant: str) -> Lookup
     return kind(layer.name, layer.parameters["weight"].copy(), layer.parameters["bias"].copy(), books)
 
 
+def prepare(network: Network, plan: Plan, stage: str, largest: dict[str, Single]) -> None:
+    """Set how lookups compute in a stage and after it: reconstruction loss, bits of the encoder.
+
+    Args:
+        network: of lookups.
+        plan: of the conversion.
+        stage: ``calibrate`` or ``joint``.
+        largest: (K,) greatest magnitudes of sampled inputs by layer.
+    """
+    for _, layer in network.affine():
+        if isinstance(layer, LookupAffine):
+            joint = stage == "joint"
+            layer.rate = plan.joint_reconstruct_rate if joint else plan.reconstruct_rate
+            layer.task_gradient, layer.largest = plan.task_gradient, largest[layer.name]
+            layer.input_bits = plan.input_bits if joint else 0
+
+
 def train_stage(
     network: Network, x: Single, y: np.ndarray, plan: Plan, stage: str, seed: int, progress: Progress | None = None
 ) -> list[float]:
-    """Run ``calibrate`` or ``joint`` in place; return the loss of the task in every step."""
+    """Run ``calibrate`` or ``joint`` in place, after :func:`prepare`; return the loss of the task in every step."""
     joint = stage == "joint"
     rates: list[tuple[Layer, str, float]] = []
     for _, layer in network.affine():
         if isinstance(layer, LookupAffine):
-            layer.rate = plan.joint_reconstruct_rate if joint else plan.reconstruct_rate
-            layer.task_gradient = plan.task_gradient
             rates.append((layer, "centroids", plan.joint_centroid_rate if joint else plan.calibrate_rate))
         if isinstance(layer, SoftAffine):
             rates.append((layer, "temperature", plan.temperature_rate * (0.1 if joint else 1.0)))

@@ -128,8 +128,8 @@ def test_long_runs_are_shown(stored: dict[str, Any]) -> None:
             "rows": [{"mux": 4, "standard_per_bit": 1.1, "block_per_bit": 0.4, "saving": 0.636}],
         },
         "roms": [{**rom, "form": "standard"}, {**rom, "form": "block", "area_um2": 11.0}],
-        "units": [{"library": "ASAP7", "words": 64, "form": "block", "compute_area_um2": 9000.0, "rom_area_um2": 500.0,
-                   "area_um2": 9400.0, "energy_pj_per_row": 12.3}],
+        "units": [{"library": "ASAP7", "node_nm": 7, "words": 64, "group": 32, "form": "standard",
+                   "compute_area_um2": 640.0, "rom_area_um2": 51.2, "area_um2": 622.08, "energy_pj_per_row": 3.2}],
     }  # fmt: skip
     damage = {"opens": 12, "wrong_bits": 34, "left_bits": 0, "detected": 0}
     faults = {"model": "m", "rows": [{"structure": "block", "rate": 1e-6, "way": "secded", "damage": damage,
@@ -142,6 +142,6 @@ def test_long_runs_are_shown(stored: dict[str, Any]) -> None:
     said = words(
         papers.render("roma", {**stored, "brom": brom, "faults": faults, "accuracy": accuracy, "golden": None})
     )
-    for text in ("63.6%", "+10.0%", "9.00 k µm²", "-1.1%", "secded", "12.5 ± 0.01", "0.2500 ± 0.0100", "16 weighted",
-                 "run reports/roma/golden.py"):  # fmt: skip
+    for text in ("63.6%", "+10.0%", "20.0 µm²", "-10.0%", "100 fJ", "2.6 k µm²", "6.4 pJ", "secded", "12.5 ± 0.01",
+                 "0.2500 ± 0.0100", "16 weighted", "run reports/roma/golden.py"):  # fmt: skip
         assert text in said, text

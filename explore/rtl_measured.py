@@ -81,6 +81,11 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
     """Return every number of the report, and the Verilog and netlist files by name."""
     if not isinstance(spec, LutTensorCoreSpec | FusedDotSpec):
         raise UserError(f"{spec.name}: kind {spec.kind!r} has no Verilog; allowed: fused-dot, lut-tensor-core")
+    if isinstance(spec, LutTensorCoreSpec) and not spec.array.integer:
+        raise UserError(
+            f"{spec.name}: array.activation_format = {spec.array.activation_format!r} has no report yet; allowed: int "
+            "(bits and cycles: lutscape rtl verify; area and delay: lutscape rtl synth)"
+        )
     found = catalogue.cells(spec)
     top = found[-1]
     period = options.period_ps or 1e6 / spec.clock_mhz

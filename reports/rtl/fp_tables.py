@@ -1,15 +1,15 @@
 """Lookup with FP16 tables against FP16 multipliers at equal throughput, mapped to Nangate 45 nm.
 
-Writes fp_tables.json and fp_tables.md next to itself. Activations are FP16, sums FP32; every design does 2 x 4 x 4
-multiply-accumulates per clock edge on W-bit weights, in the same frame of registers:
+Writes fp_tables.json and fp_tables.md next to itself. Activations are FP16, sums FP32, four products at a time:
 
-    lookup      bit-serial, FP16 tables, 4 W columns; builders and table registers are charged to it
-    multiply    fused dot products of four FP16 x FP16 products, 4 columns (rtl/cells/fp_mac_array.py)
+    lookup      bit-serial, FP16 tables of four activations: W additions for four products of W-bit weights
+    multiply    a fused dot product of four FP16 x FP16 products and the sum so far (rtl/cells/fp_mac_array.py)
     narrow      the same with weights in the narrowest float format that holds W-bit weights of +-1 planes
 
-Cells alone are mapped, too: they tell what larger arrays cost, whose columns share builders and tables. INT8 rows for
-comparison are those of lut-vs-mac.json. Gates are simulated on operands of a language model and compared with the
-golden models. Needs pyosys, Icarus Verilog, the library (lutscape rtl liberty get nangate45) and the weights
+Cells are mapped alone; arrays of 2 x 64 x 4 follow from them and the registers of the common frame, so that all have
+one convention. Arrays of 1 x 2 x 4 in that frame, without builders, are mapped whole; their gates are simulated on
+operands of a language model, compared with the golden models, and give the energies. INT8 rows for comparison are those
+of lut-vs-mac.json. Needs pyosys, Icarus Verilog, the library (lutscape rtl liberty get nangate45) and the weights
 (lutscape models get smollm2-135m).
 
     python reports/rtl/fp_tables.py [--only TEXT]
@@ -38,19 +38,20 @@ from lutscape.version import __version__
 HERE = Path(__file__).resolve().parent
 OUT = HERE / "fp_tables.json"
 LIBRARY, PERIOD_PS = "nangate45", 6000.0
-ROWS, K, COLUMNS = 2, 4, 4
-"""Rows, depth, and columns of the multiplier arrays."""
-WIDE = 64
-"""Columns of the derived row: the paper's array (arXiv 2408.06003, sec. 3.2.2: M2 N64 K4)."""
+K = 4
+SMALL = (1, 2)
+"""Rows and columns of the arrays that are mapped whole."""
+ROWS, WIDE = 2, 64
+"""Rows and columns of the derived arrays: the paper's (arXiv 2408.06003, sec. 3.2.2: M2 N64 K4)."""
 NARROW = {1: "e2m1", 2: "e2m1", 3: "e2m3", 4: "e4m3"}
 """Weight bits: narrowest format of the units that holds 2 q - (2^W - 1)."""
 INTEGER = HERE / "lut-vs-mac.json"
 
 
-def lookup_array(bits: int, columns: int) -> Array:
+def lookup_array(bits: int, rows: int = 1, columns: int = 1) -> Array:
     """Return a bit-serial array of FP16 tables for W-bit weights."""
     return Array(
-        datapath="lut", m=ROWS, n=columns, k=K, count=1, activation_format="fp16", activation_bits=16, table_bits=16,
+        datapath="lut", m=rows, n=columns, k=K, count=1, activation_format="fp16", activation_bits=16, table_bits=16,
         accumulator_bits=32, serial_weight_bits=bits,
     )  # fmt: skip
 
@@ -64,41 +65,39 @@ def layer(bits: int) -> tuple[np.ndarray, np.ndarray, str]:
     return x.astype(np.float16).astype(np.float64), codes, source
 
 
-def windows(bits: int, columns: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
+def windows(bits: int) -> tuple[list[tuple[np.ndarray, np.ndarray]], str]:
     """Return one tile per stream: FP16 codes (m, K), weight codes (n, K)."""
     x, codes, source = layer(bits)
     halves = encode(x, FORMATS["fp16"]).astype(np.int64)
-    tiles = streams.windows(
-        streams.Operands(halves, codes, bits, source), ROWS, columns, measure.DEPTH, measure.STREAMS
-    )
-    return tiles, source
+    return streams.windows(
+        streams.Operands(halves, codes, bits, source), *SMALL, measure.DEPTH, measure.STREAMS
+    ), source
 
 
 def lookup(bits: int) -> tuple[Cell, list[Beats], str]:
-    """Return the lookup unit and its operands."""
-    array = lookup_array(bits, COLUMNS * bits)
-    cell = fp_array.fp_unit(array, -(-ROWS // bits))
-    t = int(cell.parameters["tables_per_cycle"])
-    tiles, source = windows(bits, array.n)
+    """Return the lookup array and its operands."""
+    array = lookup_array(bits, *SMALL)
+    tiles, source = windows(bits)
     beats: list[Beats] = [
         {
-            "x": fp_array.activation_beats(array, t, [(a, q, bits)]),
+            "a": {
+                "entries": fp_table_builder.evaluate(array, fp_array.grouped(array, a)).reshape(measure.DEPTH // K, -1)
+            },
             "w": operands.weight_beats(array, q, bits),
         }
         for a, q in tiles
     ]
-    return cell, beats, source
+    return fp_array.fp_array(array), beats, source
 
 
 def multiply(bits: int, weight: str) -> tuple[Cell, list[Beats], str]:
     """Return a multiplier array and its operands; every weight of the array is exact in its format."""
-    cell = fp_mac_array.fp_mac_array(ROWS, COLUMNS, K, weight)
-    frame = fp_mac_array.frame(ROWS, COLUMNS, K, "fp16", weight)
-    tiles, source = windows(bits, COLUMNS)
+    frame = fp_mac_array.frame(*SMALL, K, "fp16", weight)
+    tiles, source = windows(bits)
     floats = [
         (a, encode((2 * q - ((1 << bits) - 1)).astype(np.float64), FORMATS[weight]).astype(np.int64)) for a, q in tiles
     ]
-    return cell, [fp_mac_array.beats_of(frame, [tile]) for tile in floats], source
+    return fp_mac_array.fp_mac_array(*SMALL, K, weight), [fp_mac_array.beats_of(frame, [t]) for t in floats], source
 
 
 def cell_row(name: str, cell: Cell) -> dict[str, Any]:
@@ -111,8 +110,8 @@ def cell_row(name: str, cell: Cell) -> dict[str, Any]:
 
 
 def unit_row(name: str, bits: int, cell: Cell, beats: list[Beats], source: str) -> dict[str, Any]:
-    """Return area and power of one unit at work; its gates must compute what the golden model does."""
-    macs = float(ROWS * measure.DEPTH * COLUMNS * (bits if name == "lookup" else 1))
+    """Return area and power of one array at work; its gates must compute what the golden model does."""
+    macs = float(SMALL[0] * SMALL[1] * measure.DEPTH)
     done = measure.measure(cell, beats, macs, source, library=LIBRARY, period_ps=PERIOD_PS)
     if done.wrong:
         raise SystemExit(f"{cell.name}: {done.wrong} of {done.values} values of the mapped netlist are wrong")
@@ -122,20 +121,17 @@ def unit_row(name: str, bits: int, cell: Cell, beats: list[Beats], source: str) 
 def jobs() -> list[tuple[str, Any]]:
     """Return what is mapped, small things first: name and a function that returns the row."""
     found: list[tuple[str, Any]] = [
-        ("builder", lambda: cell_row("builder", fp_table_builder.fp_table_builder(lookup_array(1, 1)))),
+        ("builder", lambda: cell_row("builder", fp_table_builder.fp_table_builder(lookup_array(1)))),
     ]
     for bits in NARROW:
-        pe = fp_lookup_pe.fp_lookup_pe(lookup_array(bits, 1))
+        pe = fp_lookup_pe.fp_lookup_pe(lookup_array(bits))
         found.append((f"lookup element W{bits}", lambda b=bits, c=pe: cell_row(f"lookup element W{b}", c)))
     for weight in ("fp16", *dict.fromkeys(NARROW.values())):
         pe = fp_mac_array.fp_mac_array(1, 1, K, weight).parts[0]
         found.append((f"multiplier {weight}", lambda w=weight, c=pe: cell_row(f"multiplier {w}", c)))
-    for bits in (1, 2, 4, 3):
-        found += [
-            (f"lookup W{bits}", lambda b=bits: unit_row("lookup", b, *lookup(b))),
-            (f"multiply W{bits}", lambda b=bits: unit_row("multiply", b, *multiply(b, "fp16"))),
-            (f"narrow W{bits}", lambda b=bits: unit_row("narrow", b, *multiply(b, NARROW[b]))),
-        ]
+    found += [(f"lookup W{b}", lambda b=b: unit_row("lookup", b, *lookup(b))) for b in (1, 2, 4, 3)]
+    found += [(f"narrow W{b}", lambda b=b: unit_row("narrow", b, *multiply(b, NARROW[b]))) for b in (1, 2, 4, 3)]
+    found += [(f"multiply W{b}", lambda b=b: unit_row("multiply", b, *multiply(b, "fp16"))) for b in (1, 2, 4, 3)]
     return found
 
 
@@ -158,7 +154,7 @@ def derived(rows: dict[str, dict[str, Any]], bits: int) -> dict[str, float]:
     """
     flop = rows["register"]["area_um2"]
     build = -(-ROWS // bits)
-    table = fp_table_builder.fp_table_builder(lookup_array(1, 1)).channel("y").fields[0].bits
+    table = fp_table_builder.fp_table_builder(lookup_array(1)).channel("y").fields[0].bits
     fixed = build * (rows["builder"]["area_um2"] + K * 16 * flop) + ROWS * table * flop
     staged = (ROWS - build) * table * flop if bits > 1 else 0.0
     column = K * flop + ROWS * (rows[f"lookup element W{bits}"]["area_um2"] + 32 * flop)
@@ -198,24 +194,29 @@ def page(data: dict[str, Any]) -> str:
             lines.append(f"| {name} (`{r['cell']}`) | {r['area_um2']:,.0f} | {r['min_period_ps'] / 1000:.2f} |")
     lines += [
         "",
-        f"## Units of {ROWS} x {COLUMNS} x {K} multiply-accumulates per edge",
+        f"## Arrays of {SMALL[0]} x {SMALL[1]} x {K}, mapped whole, without builders",
         "",
-        "Area per multiply-accumulate and edge, and energy per multiply-accumulate on the gates, operands of "
-        f"{streams.MODEL}; ratio: multiplier over lookup, above 1 tables pay.",
+        "Area per multiply-accumulate and edge (registers of one row are shared by two columns only), and energy per "
+        f"multiply-accumulate of the gates on operands of {streams.MODEL}, leakage included, glitches not. "
+        "Ratio: multiplier over lookup.",
         "",
-        "| W | lookup um2 | FP16 x FP16 um2 | ratio | FP16 x narrow um2 | ratio | lookup pJ | FP16 x FP16 pJ | ratio |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| W | design | area um2 | gates wrong | reached ns | energy pJ | ratio of area | ratio of energy |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for bits in NARROW:
-        parts = [rows.get(f"{d} W{bits}") for d in ("lookup", "multiply", "narrow")]
-        if any(p is None for p in parts):
-            continue
-        a, b, c = (p["area_um2"] / p["macs_per_cycle"] for p in parts if p)
-        e, f = (p["energy_per_mac_fj"] / 1000 for p in parts[:2] if p)
-        lines.append(
-            f"| {bits} | {a:,.0f} | {b:,.0f} | {b / a:.2f} | {c:,.0f} ({NARROW[bits]}) | {c / a:.2f} "
-            f"| {e:.2f} | {f:.2f} | {f / e:.2f} |"
-        )
+        base = rows.get(f"lookup W{bits}")
+        for design in ("lookup", "multiply", "narrow"):
+            r = rows.get(f"{design} W{bits}")
+            if r is None or base is None:
+                continue
+            area, energy = r["area_um2"] / r["macs_per_cycle"], r["energy_per_mac_fj"]
+            first = base["area_um2"] / base["macs_per_cycle"], base["energy_per_mac_fj"]
+            what = f"{design} ({NARROW[bits]})" if design == "narrow" else design
+            lines.append(
+                f"| {bits} | {what} | {area:,.0f} | {r['gate_level_mismatches']} of {r['gate_level_values']} "
+                f"| {r['min_period_ps'] / 1000:.2f} | {energy / 1000:.2f} | {area / first[0]:.2f} "
+                f"| {energy / first[1]:.2f} |"
+            )
     needed = {f"lookup element W{b}" for b in NARROW} | {f"multiplier {w}" for w in ("fp16", *NARROW.values())}
     if needed | {"register", "builder"} <= set(rows):
         integer = data["integer_ratio"]
@@ -223,7 +224,9 @@ def page(data: dict[str, Any]) -> str:
             "",
             f"## Arrays of {ROWS} x {WIDE} x {K}, derived from cells and registers alone",
             "",
-            "The last column is INT8 x W at 2 x 24 / W columns, exact tables, measured (lut-vs-mac.json).",
+            "Builders, table registers, activation, weight and sum registers included. Ratio: multiplier over lookup, "
+            "above 1 tables pay. The last column: INT8 x W, exact tables, 2 x 24 / W columns, mapped whole "
+            "(lut-vs-mac.json).",
             "",
             "| W | lookup um2 per MAC | FP16 x FP16 | ratio | FP16 x narrow | ratio | INT8: multiplier / lookup |",
             "|---|---|---|---|---|---|---|",

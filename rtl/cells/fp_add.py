@@ -176,10 +176,14 @@ def stimulus(a: BinaryFormat, b: BinaryFormat, passes: int, rng: np.random.Gener
 
 def coverage(a: BinaryFormat, b: BinaryFormat, passes: int, x: Arrays) -> Arrays:
     """Return hits of the classes of operands and sums, roundings, cancellations and distances."""
-    left, right = exact(a, b, x)
+    with np.errstate(invalid="ignore"):
+        left, right = exact(a, b, x)
+        total = left + right
     bins = fp_numbers.sum_bins(a, left, right, b.max_value * 2.0 ** (passes - 1), b.has_infinity)
     bins |= {f"a {k}": v for k, v in fp_numbers.classes(a, x["a"]).items()}
     bins |= {f"b {k}": v for k, v in fp_numbers.classes(b, x["b"]).items()}
+    sizes = [np.frexp(np.where(np.isfinite(v), np.abs(v), 0))[1] for v in (left, total)]
+    bins["cancels all but one place"] = (total != 0) & (sizes[0] - sizes[1] == b.mantissa_bits + 1)
     for p in range(passes if passes > 1 else 0):
         here = x["position"] == p
         bins |= {f"position {p}": here, f"position {p} of zero": here & (right == 0)}

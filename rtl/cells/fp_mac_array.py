@@ -90,7 +90,7 @@ def fp_mac_array(m: int, n: int, k: int, weight: str = "fp16", activation: str =
     """
     unit = Unit(
         products=k, fraction_bits=25, input=activation, input_b=weight, rounding="RZ-FP32", e_zero=-133, stages=0
-    )  # type: ignore[arg-type]
+    )
     element, array = fp_mac_pe(unit), frame(m, n, k, activation, weight)
     channels = (arrays.row_channel(array), arrays.weight_channel(array), arrays.sum_channel(array))
     parameters: dict[str, int | str] = {"m": m, "n": n, **element.parameters}

@@ -58,6 +58,18 @@ def pairs(
     left = np.concatenate([left, np.zeros(5 * passes, np.int64)])
     right = np.concatenate([right, np.array(small).ravel()])
     position = np.concatenate([position, np.repeat(np.arange(passes), 5)])
+    # a power of two and the number just below it: all but one place cancels
+    below = (np.arange(1, (b.largest >> b.mantissa_bits) + 1) << b.mantissa_bits) - 1
+    above = 2.0 ** np.ceil(np.log2(values(below, b)))
+    at = np.arange(len(below)) % passes
+    negative = encode(np.ldexp(-above, at), a).astype(np.int64)
+    left, right = np.concatenate([left, negative]), np.concatenate([right, below])
+    position = np.concatenate([position, at])
+    for first, second, p in (
+        near_ties(a, b, passes, rng), near_ties_of_sum(a, b, passes, rng), cancelling(a, b, passes, rng),
+    ):  # fmt: skip
+        left, right = np.concatenate([left, first]), np.concatenate([right, second])
+        position = np.concatenate([position, p])
     more = max(count - len(left), 256)
     style = np.arange(more) % 5
     p = rng.integers(0, passes, more)
@@ -82,6 +94,61 @@ def pairs(
     second = np.where(big, top | (first >> (a.bits - 1)) << (b.bits - 1), second)
     join = np.concatenate
     return join([left, first.astype(np.int64)]), join([right, second.astype(np.int64)]), join([position, p])
+
+
+def near_ties(a: BinaryFormat, b: BinaryFormat, passes: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
+    """Return operands of which t bits of b lie below the last place of a: just below half of it, half, just above.
+
+    Every t up to two more than b has, added and subtracted, to even and odd numbers.
+    """
+    m = b.mantissa_bits
+    t, low, odd, sign = (
+        x.ravel() for x in np.meshgrid(np.arange(1, m + 3), [-1, 0, 1], [0, 1], [-1, 1], indexing="ij")
+    )
+    kept = np.where(t <= m, t, m)  # fraction bits that are chosen; above them, random ones
+    place = np.int64(1) << kept
+    tail = np.where(t <= m, (place >> 1) + low, np.maximum(low, 0))
+    fraction = (rng.integers(0, 1 << m, len(t)) & ~(place - 1)) | (tail & (place - 1))
+    fraction = np.where(t == m + 1, np.maximum(low, 0), fraction)
+    p = rng.integers(0, passes, len(t))
+    distance = t + a.mantissa_bits - m
+    top_a, top_b = (int(np.frexp(f.max_value)[1]) - 1 for f in (a, b))
+    most = np.minimum(top_b, top_a - distance - p)
+    e = b.emin + (rng.random(len(t)) * (most - b.emin)).astype(np.int64)
+    right = ((e + b.bias) << m) | fraction | (rng.integers(0, 2, len(t)) << (b.bits - 1))
+    mantissa = (rng.integers(0, 1 << a.mantissa_bits, len(t)) & ~np.int64(1)) | odd
+    left = np.ldexp(1 + mantissa * 2.0**-a.mantissa_bits, e + p + distance) * sign * np.sign(values(right, b))
+    return encode(left, a).astype(np.int64), right, p
+
+
+def near_ties_of_sum(
+    a: BinaryFormat, b: BinaryFormat, passes: int, rng: np.random.Generator
+) -> tuple[Ints, Ints, Ints]:
+    """Return operands of which t bits of a lie below the last place of a sum that b leads, as :func:`near_ties`."""
+    m = a.mantissa_bits
+    t, low, sign = (x.ravel() for x in np.meshgrid(np.arange(1, m + 3), [-1, 0, 1], [-1, 1], indexing="ij"))
+    p = rng.integers(0, passes, len(t))
+    right = finite(b, rng, t.shape) | 1 << (b.bits - 2)
+    right = np.where(right & ((1 << (b.bits - 1)) - 1) > b.largest, b.largest, right)
+    number = np.ldexp(values(right, b), p)
+    place = np.int64(1) << np.minimum(t, m)
+    tail = np.where(t <= m, (place >> 1) + low, np.maximum(low, 0)) & (place - 1)
+    fraction = (rng.integers(0, 1 << m, len(t)) & ~(place - 1)) | tail
+    e = np.frexp(np.abs(number))[1] - 1 - t
+    left = np.ldexp(1 + fraction * 2.0**-m, e) * sign
+    return encode(left, a).astype(np.int64), right, p
+
+
+def cancelling(a: BinaryFormat, b: BinaryFormat, passes: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
+    """Return operands whose sum starts at each place of a."""
+    place = np.repeat(np.arange(a.mantissa_bits + 1), 4)
+    right = finite(b, rng, place.shape) | 1 << (b.bits - 2)  # no subnormals
+    right = np.where(right & ((1 << (b.bits - 1)) - 1) > b.largest, b.largest, right)
+    p = rng.integers(0, passes, len(place))
+    number = np.ldexp(values(right, b), p)
+    unit = np.ldexp(1.0, np.frexp(np.abs(number))[1] - 1 - a.mantissa_bits)
+    rest = np.ldexp(1 + rng.random(len(place)), place) * unit * rng.choice([-1, 1], len(place))
+    return encode(-(number + np.floor(rest / unit) * unit), a).astype(np.int64), right, p
 
 
 def sum_bins(form: BinaryFormat, left: Floats, right: Floats, largest: float, infinite: bool) -> Flags:

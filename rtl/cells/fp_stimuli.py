@@ -57,8 +57,14 @@ def groups(array: Array, rng: np.random.Generator, count: int) -> Ints:
     pairs = np.zeros((len(each) + 1, k), np.int64)
     pairs[:-1, 0] = pairs[:-1, 1] = each
     pairs[-1, :2] = form.largest + form.has_infinity, form.largest
+    left, right, _ = fp_numbers.pairs(form, form, 1, rng, 1)
+    met = []  # in each adder of neighbours, and behind it
+    for i, j in ((0, 1), (0, 2), (2, 3)):
+        if j < k:
+            met.append(np.zeros((len(left), k), np.int64))
+            met[-1][:, i], met[-1][:, j] = left, right
     styled = [activations(array, rng, (max(24, count // STYLES), k), s) for s in range(STYLES)]
-    return np.concatenate([single, alone, alone | 1 << (form.bits - 1), pairs, *styled])
+    return np.concatenate([single, alone, alone | 1 << (form.bits - 1), pairs, *met, *styled])
 
 
 def table_bins(array: Array, numbers: Floats) -> dict[str, np.ndarray]:
@@ -141,12 +147,12 @@ def cancelling_tiles(array: Array) -> Iterator[Tile]:
         yield a.reshape(array.m, -1), q, 1
     inside = [(one, one)] + [(form.largest + 1, form.largest + 1), (form.largest + 1, form.largest)] * form.has_infinity
     for pair in inside:
-        a = np.zeros((array.m, k), np.int64)
-        a[:, :2] = pair
+        pair_row = np.zeros((array.m, k), np.int64)
+        pair_row[:, :2] = pair
         for second in (0, 1):
             signs = np.ones((array.n, k), np.int64)
             signs[:, 1] = second
-            yield a, signs, 1
+            yield pair_row, signs, 1
     a = np.zeros((array.m, DEEP, k), np.int64)
     a[:, :, 0] = form.largest
     widest = array.serial_weight_bits
@@ -164,10 +170,10 @@ def tie_tiles(array: Array) -> Iterator[Tile]:
             continue
         a = np.zeros((array.m, len(numbers), array.k), np.int64)
         a[:, :, 0] = float_array.codes(np.array(numbers), form)
-        a = a.reshape(array.m, -1)
-        ones = np.ones((array.n, a.shape[1]), np.int64)  # of one bit: added as they are
-        yield a, ones, 1
-        yield np.where(a == 0, 0, a | 1 << (form.bits - 1)), ones, 1
+        row = a.reshape(array.m, -1)
+        ones = np.ones((array.n, row.shape[1]), np.int64)  # of one bit: added as they are
+        yield row, ones, 1
+        yield np.where(row == 0, 0, row | 1 << (form.bits - 1)), ones, 1
 
 
 def tiles(array: Array, rng: np.random.Generator, count: int) -> list[Tile]:

@@ -89,7 +89,8 @@ class Sums:
 
 def _elements(array: Array, sums: Sums) -> list[dict[Signs, Number]]:
     """Return the nodes of single activations; the last one is only subtracted."""
-    form, k, nodes, top = array.activation, array.k, [], sums.top
+    form, k, top = array.activation, array.k, sums.top
+    nodes: list[dict[Signs, Number]] = []
     for j in range(k):
         source = slice_of("x_values", j, form.width, k)
         name = f"e{j}"
@@ -103,7 +104,7 @@ def _elements(array: Array, sums: Sums) -> list[dict[Signs, Number]]:
             chosen = f"{infinite} ? {top}'h{array.entry.largest:x} : {name}[{top - 1}:0]"
             sums.lines.append(f"wire {vector(sums.width)}t{j} = {{{name}[{top}], {chosen}}};")
             name = f"t{j}"
-        node = {(False,): sums.number(name, f"~{name}[{top}]")}
+        node: dict[Signs, Number] = {(False,): sums.number(name, f"~{name}[{top}]")}
         nodes.append(node | ({(True,): sums.number(name)} if j < k - 1 else {}))
     return nodes
 
@@ -162,7 +163,7 @@ def evaluate(array: Array, activations: np.ndarray) -> np.ndarray:
 
 def coverage(array: Array, activations: np.ndarray) -> dict[str, np.ndarray]:
     """Return hits of the classes of each activation, and of entries: zeros and overflows among them."""
-    bins = {}
+    bins: dict[str, np.ndarray] = {}
     for j in range(array.k):
         found = fp_numbers.classes(array.activation, activations[:, j])
         bins |= {f"activation {j} {name}": flags for name, flags in found.items()}

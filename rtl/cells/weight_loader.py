@@ -206,7 +206,7 @@ def coverage(array: Array, twos: bool, q: dict[str, Ints]) -> dict[str, int]:
     """Return hits of selects of every plane, widths and marks."""
     w = weights(array, twos, q)
     position = w["position"] if "position" in w else np.zeros_like(w["codes"][:, :1])
-    hits = {}
+    hits: dict[str, int] = {}
     for p in range(array.serial_weight_bits):
         here = w["codes"][position[:, 0] == p]
         hits |= {f"plane {p} select {s}": int((here == s).sum()) for s in range(1 << array.k)}

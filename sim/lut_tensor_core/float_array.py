@@ -17,7 +17,7 @@ from lutscape.hw.formats import encode as encoding
 from lutscape.hw.formats.binary import BinaryFormat
 from lutscape.hw.formats.binary import values as decoded
 from lutscape.hw.machines.lut_tensor_core import Array
-from lutscape.sim.lut_tensor_core import golden, tables
+from lutscape.sim.lut_tensor_core import elut, tables
 from lutscape.sim.lut_tensor_core.mpgemm_design import Mpgemm
 from lutscape.sim.lut_tensor_core.rounding import FLOATS, round_float
 
@@ -60,7 +60,7 @@ def entries(array: Array, activations: Floats) -> Floats:
 
 def terms(array: Array, table: Floats, selects: Ints, position: Ints | int) -> Floats:
     """Return what beats add, (…), from tables (…, 2^(k-1)), remapped codes (…) and positions (…): exact."""
-    return np.ldexp(golden.lookup(array, table, selects), position)
+    return np.ldexp(elut.lookup(table, selects, 2, array.k), position)
 
 
 def add(array: Array, sums: Floats, term: Floats) -> Floats:

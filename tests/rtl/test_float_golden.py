@@ -10,6 +10,7 @@ from float_arrays import float_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lutscape.explore import rtl_measured
 from lutscape.hw import spec as specs
 from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_tensor_core import Array
@@ -152,6 +153,12 @@ def test_float_designs_have_no_price() -> None:
         "lut-tensor-core-fp16: array.activation_format = 'fp16' has no machine cost yet; allowed: int "
         "(bits and cycles of a float unit: lutscape rtl verify; its area: lutscape rtl synth)"
     )
+
+
+def test_float_designs_have_no_report() -> None:
+    with pytest.raises(UserError) as error:
+        rtl_measured.measured(specs.load("lut-tensor-core-fp16"), rtl_measured.Options(), print)
+    assert str(error.value).startswith("lut-tensor-core-fp16: array.activation_format = 'fp16' has no report yet")
 
 
 def test_integer_golden_refuses_floats() -> None:

@@ -11,6 +11,7 @@ export OPENBLAS_NUM_THREADS ?= 2
 demo: $(VENV)/.package
 	$(BIN)/lutscape models get smollm2-135m
 	$(BIN)/lutscape sweep quickstart --resume
+	$(BIN)/lutscape sweep all-machines --workload smollm2-chat --resume
 
 test: check
 	$(BIN)/lutscape models get smollm2-135m
@@ -28,7 +29,12 @@ reports: $(VENV)/.package-dev
 	$(BIN)/lutscape sweep quickstart -o lutscape-out/reports
 	mkdir -p reports/quickstart
 	cd lutscape-out/reports && cp index.html chosen.yaml sweep.yaml versions.json trials.parquet trace.parquet figures/pareto.png ../../reports/quickstart/
-	$(BIN)/lutscape papers mma-sim -o reports/papers/mma-sim.html
+	for paper in mma-sim lut-tensor-core lut-dla roma; do $(BIN)/lutscape papers $$paper -o reports/papers/$$paper.html || exit 1; done
+	$(BIN)/lutscape sweep all-machines -o lutscape-out/all-machines-report
+	mkdir -p reports/all_machines
+	cd lutscape-out/all-machines-report && cp index.html comparison.json picture.png ../../reports/all_machines/
+	rm -rf lutscape-out/all-machines-report
+	$(BIN)/lutscape report --all reports
 
 # mypy checks the installed copy: the package-dir mapping exists only there.
 check: $(VENV)/.package-dev

@@ -22,7 +22,7 @@ from lutscape.hw.provenance import Grade
 
 ROOMS = {
     "": "Comparisons",
-    "all-machines": "Comparisons",
+    "all_machines": "Comparisons",
     "quickstart": "Explorations",
     "papers": "Published numbers beside ours",
     "rtl": "Verilog, area, delay, power",

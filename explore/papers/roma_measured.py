@@ -78,7 +78,7 @@ def block_rom(data: dict[str, Any]) -> Section:
         if small:
             um2, each = (small[0][k] / small[0]["group"] for k in ("compute_area_um2", "energy_pj_per_row"))
             caption += (
-                f" At 7 nm the arithmetic of 128 weights comes to {0.128 * um2:.1f} k µm² of cells without wires, a part "
+                f" At 7 nm the arithmetic of 128 weights comes to {0.128 * um2:.1f} k µm² of cells, no wires, a part "
                 "of the 9.95 k µm² that follow from Fig. 12 (which may hold more: alignment, utilisation, wider "
                 f"operands); a word of 128 x 2 bits takes {64 * each:.1f} pJ against the 13.6 pJ of the published unit "
                 "power."

@@ -120,7 +120,6 @@ def _classifier(kind: str, v: int, seed: int, options: dict[str, Any]) -> Conver
         options["metric"],
         options["variant"],
         tuple(options["keep"]),
-        input_bits=options["input_bits"],
     )
     steps = {k: options[k] for k in ("calibrate_steps", "joint_steps", "rows") if options[k] is not None}
     images = data.load(options["data"])

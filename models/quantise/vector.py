@@ -241,7 +241,7 @@ def integer_centroids(books: Codebooks, largest: np.ndarray, bits: int = 8) -> t
 def integers(x: np.ndarray, scales: Single, v: int, bits: int) -> Single:
     """Return activations (R, K) as whole numbers of ``bits`` in float32: clip(rint(x / scale of the subspace))."""
     top = np.float32((1 << (bits - 1)) - 1)
-    y = x / np.repeat(scales, v)[: x.shape[1]]
+    y: Single = np.asarray(x / np.repeat(scales, v)[: x.shape[1]], np.float32)
     np.rint(y, out=y)
     return np.clip(y, -top, top, out=y)
 

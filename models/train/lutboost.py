@@ -46,7 +46,7 @@ class Plan:
         joint_weight_rate: of weights and biases in stage 3.
         temperature_rate: of temperatures (``soft``).
         reconstruct_rate: weight of the reconstruction loss in stage 2.
-        joint_reconstruct_rate: of the same in stage 3; 0 spares three matrix products per layer and step.
+        joint_reconstruct_rate: of the same in stage 3, where it keeps centroids near their rows.
         input_bits: in stage 3, layers encode on integers of as many bits, as the machine does
             (exact up to 10 bits: float32 holds the distances); 0: on float32.
         task_gradient: see :class:`lutscape.models.train.lookup.LookupAffine`.
@@ -65,8 +65,8 @@ class Plan:
     joint_weight_rate: float = 2e-3
     temperature_rate: float = 1e-1
     reconstruct_rate: float = 0.01
-    joint_reconstruct_rate: float = 0.0
-    input_bits: int = 8
+    joint_reconstruct_rate: float = 0.01
+    input_bits: int = 0
     task_gradient: bool = True
 
     def as_dict(self) -> dict[str, object]:

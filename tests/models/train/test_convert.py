@@ -69,13 +69,13 @@ def _lookups(found) -> list[LookupAffine]:  # type: ignore[no-untyped-def]
 def test_the_trained_encoder_chooses_as_the_machine_does(images: Images) -> None:
     from lutscape.sim.lut_dla import golden
 
-    found = convert(images, "cnn", replace(PLAN, v=9), seed=1, epochs=1)
+    found = convert(images, "cnn", replace(PLAN, v=9, input_bits=8), seed=1, epochs=1)
     inputs = found.network.inputs(images.x_test[:50])
     for name, layer in found.layers().items():
         (own,) = [lookup for lookup in _lookups(found) if lookup.name == name]
         whole = layer.quantise(inputs[name])
         np.testing.assert_array_equal(golden.encode(whole, layer.centroids, "l2"), own.encode(inputs[name]))
-    plain = convert(images, "cnn", replace(PLAN, v=9, input_bits=0), seed=1, epochs=1)
+    plain = convert(images, "cnn", replace(PLAN, v=9), seed=1, epochs=1)
     assert any(
         not np.array_equal(a.parameters["centroids"], b.parameters["centroids"])
         for a, b in zip(_lookups(found), _lookups(plain), strict=True)

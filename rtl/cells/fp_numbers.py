@@ -11,6 +11,8 @@ from lutscape.sim.lut_tensor_core.float_array import Floats, Ints, name_of, valu
 from lutscape.sim.lut_tensor_core.rounding import round_float
 
 Flags = dict[str, npt.NDArray[np.bool_]]
+TAILS = (-1, 0, 1, 2, 3, 4)
+"""Distances of operands from a tie; those above 1 stand for a bit at random."""
 
 
 def edges(form: BinaryFormat) -> Ints:
@@ -96,15 +98,19 @@ def pairs(
     return join([left, first.astype(np.int64)]), join([right, second.astype(np.int64)]), join([position, p])
 
 
+def single_bit(rng: np.random.Generator, t: Ints, low: Ints) -> Ints:
+    """Return distances from a tie: -1, 0, 1 as they are, larger ones a power of two below 2^t."""
+    return np.where(low > 1, np.int64(1) << (rng.random(len(t)) * t).astype(np.int64), low)
+
+
 def near_ties(a: BinaryFormat, b: BinaryFormat, passes: int, rng: np.random.Generator) -> tuple[Ints, Ints, Ints]:
     """Return operands of which t bits of b lie below the last place of a: just below half of it, half, just above.
 
     Every t up to two more than b has, added and subtracted, to even and odd numbers.
     """
     m = b.mantissa_bits
-    t, low, odd, sign = (
-        x.ravel() for x in np.meshgrid(np.arange(1, m + 3), [-1, 0, 1], [0, 1], [-1, 1], indexing="ij")
-    )
+    t, low, odd, sign = (x.ravel() for x in np.meshgrid(np.arange(1, m + 3), TAILS, [0, 1], [-1, 1], indexing="ij"))
+    low = single_bit(rng, t, low)
     kept = np.where(t <= m, t, m)  # fraction bits that are chosen; above them, random ones
     place = np.int64(1) << kept
     tail = np.where(t <= m, (place >> 1) + low, np.maximum(low, 0))
@@ -126,7 +132,8 @@ def near_ties_of_sum(
 ) -> tuple[Ints, Ints, Ints]:
     """Return operands of which t bits of a lie below the last place of a sum that b leads, as :func:`near_ties`."""
     m = a.mantissa_bits
-    t, low, sign = (x.ravel() for x in np.meshgrid(np.arange(1, m + 3), [-1, 0, 1], [-1, 1], indexing="ij"))
+    t, low, sign = (x.ravel() for x in np.meshgrid(np.arange(1, m + 3), TAILS, [-1, 1], indexing="ij"))
+    low = single_bit(rng, t, low)
     p = rng.integers(0, passes, len(t))
     right = finite(b, rng, t.shape) | 1 << (b.bits - 2)
     right = np.where(right & ((1 << (b.bits - 1)) - 1) > b.largest, b.largest, right)

@@ -75,9 +75,7 @@ def cost(spec: GpuSpec, result: Result) -> Ppa:
     else:
         add("tensor cores", result.activity["matrix_mac"] * per_mac, efficiency)
     add("FP16 tensor cores", result.activity["fp16_mac"] * 2 / spec.attention_tera_ops_per_watt, attention)
-    horowitz = Source(
-        grade=Grade.DERIVED, source="Horowitz, ISSCC 2014, Fig. 1.1.9, 45 nm, scaled by hw.technology"
-    )
+    horowitz = Source(grade=Grade.DERIVED, source="Horowitz, ISSCC 2014, Fig. 1.1.9, 45 nm, scaled by hw.technology")
     add("vector units", result.activity["vector_op"] * FMA_PJ_45NM * node.energy_scale, horowitz)
     bank = sram_energy_pj_per_byte(spec.shared_memory_kib_per_sm / SHARED_BANKS, node)
     add("shared memory", result.bytes["shared"] * bank, ENERGY_SOURCE)

@@ -214,7 +214,7 @@ def test_a_table_written_for_another_node_needs_a_technology_to_scale_from(tmp_p
     folder = tmp_path / "other"
     folder.mkdir()
     for file in tables.find("asap7").glob("*.csv"):
-        (folder / file.name).write_text(file.read_text().replace("node_nm,7\n", "node_nm,5\n"))
+        (folder / file.name).write_text(file.read_text().replace("node_nm,7\n", "node_nm,4\n"))
     with pytest.raises(UserError, match=r"technology 28nm: 28 nm lies outside the calibrated nodes, and there is no"):
         price.array_price(array(), node("28nm", calibration=(str(folder),)))
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lutscape.hw import spec as specs
+from lutscape.hw.calibration.price import array_price, builder_price
 from lutscape.hw.errors import UserError
 from lutscape.hw.machines.lut_tensor_core import LutTensorCoreSpec
 from lutscape.sim.lut_tensor_core import timing as model
@@ -179,11 +180,14 @@ def test_energy_adds_up_and_every_number_has_a_grade() -> None:
     assert ppa.metrics["energy_j"].value == pytest.approx(parts)
     assert ppa.metrics["area_mm2"].value == pytest.approx(sum(q.value for q in ppa.area.values()))
     assert set(ppa.energy) == set(ppa.energy_source)
-    lookups = result.total_activity("lookup")
-    # Table 2: 16.22 mW at 1 GHz over 128 lookups per cycle, for the 16-bit accumulators it is anchored to.
-    anchored = array_spec(array__accumulator_bits=16)
-    _, same = simulate(anchored, traces.trace(traces.linear(8, 256, 256), traces.attention(8, 64), traces.norm(8, 64)))
-    assert same.total_energy(result)["lookup arrays"] == pytest.approx(lookups * 16.22e-12 / 128)
+    # Beats of the arrays times the price of a beat, and of builders per table.
+    price, builder = array_price(spec.array, spec.node), builder_price(spec.array, spec.node)
+    beats = result.total_activity("lookup") / (spec.array.m * spec.array.n)
+    assert ppa.total_energy(result)["lookup arrays"] == pytest.approx(beats * price.energy_pj * 1e-12)
+    tables = result.total_activity("table")
+    assert ppa.total_energy(result)["table builder"] == pytest.approx(tables * builder.energy_pj * 1e-12)
+    leakage = (spec.array.count * price.leakage_uw + spec.tables_per_cycle * builder.leakage_uw) * 1e-6
+    assert ppa.total_energy(result)["leakage"] == pytest.approx(leakage * result.total_seconds())
 
 
 def test_reuse_needs_a_weight_buffer_that_holds_the_stripe() -> None:
@@ -217,9 +221,11 @@ def test_each_buffer_pays_for_its_own_capacity() -> None:
 
 
 @pytest.mark.parametrize("datapath", ["lut-full", "unpu", "add"])
-def test_a_machine_of_unpriced_arrays_is_timed_but_not_costed(datapath: str) -> None:
-    spec = array_spec(array__datapath=datapath)
+def test_machines_of_every_datapath_are_costed(datapath: str) -> None:
+    """Conventional tables, builders inside, additions: all from synthesis, all larger than symmetric tables."""
     row = traces.trace(traces.linear(8, 64, 64))
-    assert model.timing(spec, row).cycles[0] > 0
-    with pytest.raises(UserError, match=f"array.datapath = '{datapath}' has no machine cost yet; allowed: lut, mac"):
-        simulate(spec, row)
+    _, other = simulate(array_spec(array__datapath=datapath), row)
+    _, lookup = simulate(array_spec(), row)
+    arrays = other.area["arrays"].value + other.area["table builder"].value
+    assert arrays > lookup.area["arrays"].value
+    assert other.metrics["energy_j"].value > 0

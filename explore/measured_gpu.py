@@ -69,22 +69,26 @@ def of_trace(device: str, trace: Trace) -> dict[str, Any]:
 
 def _wanted(rows: pd.DataFrame) -> Iterator[tuple[Point, int]]:
     """Yield (point, executions) of the kernels that run a decode step's operators."""
-    for r in rows.itertuples():
-        count, m = int(r.count), int(r.M)
-        if r.kind == "linear":
-            bits = 8 * r.weight_bytes / (r.N * r.K)
+    records_: list[dict[str, Any]] = [{str(k): v for k, v in r.items()} for r in rows.to_dict("records")]
+    for r in records_:
+        count, m, n, k = (int(r[name]) for name in ("count", "M", "N", "K"))
+        if r["kind"] == "linear":
+            bits = 8 * float(r["weight_bytes"]) / (n * k)
             low = min((b for b in FORMS if bits < b + 0.9), default=0)
-            yield (points.linear(FORMS[low], m, r.N, r.K) if low else points.vendor("fp16", m, r.N, r.K)), count
-        elif r.kind == "attention":
+            yield (points.linear(FORMS[low], m, n, k) if low else points.vendor("fp16", m, n, k)), count
+        elif r["kind"] == "attention":
             # the measured heads are 128 wide: as many of them as read the same bytes
-            width = max(1, round(r.kv_heads * r.K / 128))
-            group = max(1, round(r.heads / r.kv_heads))
-            yield points.attention(16, int(r.batch), width * group, width, int(r.N)), count
-        elif r.kind == "norm":
-            yield Point("rms_norm", "fp16", m, 0, int(r.N), 4 * m * int(r.N), 2 * m * int(r.N), 4.0 * m * r.N), count
-        elif r.kind == "elementwise" and r.operator not in FUSED:
-            kernel = "rope" if r.operator == "rope" else "silu_mul"
-            yield Point(kernel, "fp16", m, 0, int(r.N), 4 * m * int(r.N), 2 * m * int(r.N), 4.0 * m * r.N), count
+            heads, kv_heads = int(r["heads"]), int(r["kv_heads"])
+            width, group = max(1, round(kv_heads * k / 128)), max(1, round(heads / kv_heads))
+            yield points.attention(16, int(r["batch"]), width * group, width, n), count
+        elif r["kind"] == "norm":
+            yield _elementwise("rms_norm", m, n), count
+        elif r["kind"] == "elementwise" and r["operator"] not in FUSED:
+            yield _elementwise("rope" if r["operator"] == "rope" else "silu_mul", m, n), count
+
+
+def _elementwise(kernel: str, rows: int, width: int) -> Point:
+    return Point(kernel, "fp16", rows, 0, width, 4 * rows * width, 2 * rows * width, 4.0 * rows * width)
 
 
 def _frame(wanted: list[Point]) -> pd.DataFrame:

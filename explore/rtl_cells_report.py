@@ -108,7 +108,7 @@ def page(data: dict[str, Any]) -> Page:
     if not passed:
         proof = "were run against their golden models: NOT all of them pass"
     beats = sum(sum(v["beats"].values()) for v in data["verification"])
-    grade = {"grade": Grade.SYNTHESISED, "source": f"yosys and abc, {rows[0]['library']}"}
+    grade: dict[str, Any] = {"grade": Grade.SYNTHESISED, "source": f"yosys and abc, {rows[0]['library']}"}
     tiles = [
         Tile(f"{significant(largest['area_um2'])} µm²", f"largest mapped cell, {largest['kind']}", **grade),
         Tile(quantity(slowest["min_period_ps"] * 1e-12, "s"), f"slowest mapped cell, {slowest['kind']}", **grade),

@@ -38,7 +38,9 @@ def dla() -> None:
 @click.option("--c", default=16, show_default=True, help="Centroids of a codebook, a power of two.")
 @click.option("--metric", default="l2", show_default=True, help="Distance: l2, l1, chebyshev.")
 @click.option("--variant", default="lutboost", show_default=True, help="Training: lutboost, or soft (LUT-NN).")
-@click.option("--keep", multiple=True, metavar="LAYER", help="Leave a layer of a classifier as it is (repeatable).")
+@click.option(
+    "--keep", multiple=True, metavar="LAYER", help="Leave a layer as it is (repeatable). [default: cnn conv1; none]"
+)
 @click.option("--layers", multiple=True, metavar="NAME", help="Language model: layers or roles to convert: down.")
 @click.option("--epochs", type=click.IntRange(0), help="Of the first training. [default: mlp 10, cnn 5]")
 @click.option("--calibrate-steps", type=click.IntRange(0), help="Batches that centroids alone learn from.")
@@ -106,28 +108,24 @@ Converted = tuple[dict[str, Any], dict[str, Any], dict[str, str], list[tuple[str
 def _classifier(kind: str, v: int, seed: int, options: dict[str, Any]) -> Converted:
     from lutscape.hw.cache import cache_dir
     from lutscape.models.train import data
+    from lutscape.models.train.convert import PLANS
     from lutscape.models.train.convert import convert as run
     from lutscape.models.train.export import network_yaml
-    from lutscape.models.train.lutboost import Plan
+    from lutscape.models.train.network import build
     from lutscape.sim.lut_dla.linear import LookupLinear
 
     for name in ("layers", "text"):
         if options[name]:
             raise UserError(f"--{name} is for language models; {kind} is trained here on images")
-    plan = Plan(
-        v,
-        options["c"],
-        options["metric"],
-        options["variant"],
-        tuple(options["keep"]),
-    )
-    steps = {k: options[k] for k in ("calibrate_steps", "joint_steps", "rows") if options[k] is not None}
+    changes = {k: options[k] for k in ("calibrate_steps", "joint_steps", "rows") if options[k] is not None}
+    if options["keep"]:
+        changes["keep"] = tuple(name for name in options["keep"] if name != "none")
+    plan = replace(PLANS[kind], v=v, c=options["c"], metric=options["metric"], variant=options["variant"], **changes)
     images = data.load(options["data"])
+    layout = network_yaml(build(kind, images.shape, images.classes, seed), images)  # refused before it is trained
     with progress_bar() as progress:
         folder = cache_dir() / "dla" / "stages"
-        done = run(
-            images, kind, replace(plan, **steps), seed, epochs=options["epochs"], folder=folder, progress=progress
-        )
+        done = run(images, kind, plan, seed, epochs=options["epochs"], folder=folder, progress=progress)
         layers = done.layers(options["input_bits"], options["table_bits"] or 8)
         calls: dict[str, Callable[..., Any]] = {name: LookupLinear(layer) for name, layer in layers.items()}
         exact = done.computed_by(calls).accuracy(
@@ -139,13 +137,13 @@ def _classifier(kind: str, v: int, seed: int, options: dict[str, Any]) -> Conver
         "data": images.name,
         "data_sha256": images.sha256,
         "seed": seed,
-        "plan": replace(plan, **steps).as_dict(),
+        "plan": plan.as_dict(),
         "accuracy": accuracies,
         "conversion_seconds": done.conversion_seconds,
         "conversion_cpu_seconds": done.conversion_cpu_seconds,
     }
     lines = [(name, f"{100 * value:.2f} %", "of test images right") for name, value in accuracies.items()]
-    return layers, about, {"network.yaml": network_yaml(done.original, images)}, lines
+    return layers, about, {"network.yaml": layout}, lines
 
 
 def _language_model(name: str, v: int, seed: int, options: dict[str, Any]) -> Converted:

@@ -22,6 +22,12 @@ from lutscape.models.train.network import KINDS, Network, build
 SCHEMA = 1
 """Of checkpoints: raised when equal keys would mean other numbers."""
 EPOCHS = {"mlp": 10, "cnn": 5}
+PLANS = {
+    "mlp": Plan(),
+    "cnn": Plan(v=9, keep=("conv1",), calibrate_steps=100, joint_steps=2400, calibrate_rate=3e-3),
+}
+"""How each network is converted unless asked otherwise: the plans of reports/lut_dla/accuracy.md. The first
+convolution has one input channel, K = 9, and stays."""
 RATE = {"mlp": 1e-3, "cnn": 2e-3}
 """Learning rates of the first training."""
 SAMPLED = {"mlp": 4096, "cnn": 512}

@@ -15,6 +15,7 @@ import json
 import math
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,14 @@ LIMITS = {"mlp-v4-c16-l2": 2.0, "cnn-v9-c16-l2": 3.0}
 
 def cells() -> dict[str, tuple[str, Any]]:
     """Return network and plan of every cell, by name."""
-    from lutscape.models.train.lutboost import Plan
+    from lutscape.models.train.convert import PLANS
 
-    cnn = {"v": 9, "calibrate_steps": 100, "joint_steps": 2400, "calibrate_rate": 3e-3}
+    mlp = PLANS["mlp"]
     return {
-        "mlp-v4-c16-l2": ("mlp", Plan()),
-        "mlp-v4-c16-chebyshev": ("mlp", Plan(metric="chebyshev", calibrate_steps=938, calibrate_rate=3e-3)),
-        "cnn-v9-c16-l2": ("cnn", Plan(keep=("conv1",), **cnn)),
-        "mlp-v4-c16-l1": ("mlp", Plan(metric="l1")),
+        "mlp-v4-c16-l2": ("mlp", mlp),
+        "mlp-v4-c16-l1": ("mlp", replace(mlp, metric="l1")),
+        "mlp-v4-c16-chebyshev": ("mlp", replace(mlp, metric="chebyshev", calibrate_steps=938, calibrate_rate=3e-3)),
+        "cnn-v9-c16-l2": ("cnn", PLANS["cnn"]),
     }
 
 

@@ -25,7 +25,7 @@ def load(name: str) -> Any:
 
 def main() -> None:
     quickstart = load("benchmark/quickstart.json")
-    rows = [*product_rows(quickstart), *matrix_rows(), *rtl_rows(), *lookup_rows()]
+    rows = [*product_rows(quickstart), *matrix_rows(), *rtl_rows(), *lookup_rows(), *dla_rows(), *rom_rows()]
     about = f"Measured on {quickstart['machine']}, no GPU."
     table = ["| what | measured | required | by |", "|---|---|---|---|"]
     table += [f"| {what} | {value} | {limit} | `{by}` |" for what, value, limit, by in rows]
@@ -133,6 +133,36 @@ def lookup_rows() -> list[Row]:
         )
         for r in load("lut_tensor_core/bench.json")["rows"]
     ]
+
+
+def dla_rows() -> list[Row]:
+    """Rows about vector-quantised networks."""
+    rows = []
+    for cell, label, limit in (
+        ("mlp-v4-c16-l2", "MLP, v = 4, c = 16", "≤ 2"),
+        ("cnn-v9-c16-l2", "CNN, v = 9, c = 16", "≤ 3"),
+    ):
+        runs = [r["accuracy"] for r in load("lut_dla/accuracy.json")["cells"][cell]["runs"]]
+        lost = 100 * sum(r["train"] - r["int8"] for r in runs) / len(runs)
+        what = f"Fashion-MNIST, {label}: points lost to codebooks and INT8 tables, mean of {len(runs)} seeds"
+        rows.append((what, f"{lost:.2f}", limit, "reports/lut_dla/accuracy.py"))
+    return rows
+
+
+def rom_rows() -> list[Row]:
+    """Rows about weights in ROM."""
+    rows = {
+        (r["weights"], r.get("rank"), r.get("adapter")): r
+        for r in load("roma/accuracy.json")["rows"]
+        if r.get("activation_bits") == 12 and r.get("kv") == "fp8_e4m3"
+    }
+    plain, adapted = rows["uint4", 0, ""]["kl"]["value"], rows["uint4", 16, "weighted"]["kl"]["value"]
+    return [
+        (
+            "SmolLM2 at 4 bits in ROM, KL without and with an FP8 adapter of rank 16",
+            f"{plain:.3f}, {adapted:.3f}", "lower with it", "reports/roma/accuracy.py",
+        )
+    ]  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ def dla() -> None:
 @click.option("--joint-steps", type=click.IntRange(0), help="Batches that everything learns from.")
 @click.option("--input-bits", default=8, show_default=True, type=click.IntRange(2, 16), help="Activations, centroids.")
 @click.option("--table-bits", type=click.IntRange(2, 16), help="Table entries. [default: 8; language models 16]")
-@click.option("--ridge", default=0.1, show_default=True, help="Language model: fit tables; 0: exact products.")
+@click.option("--ridge", default=0.0, show_default=True, help="Language model: fit tables (0.1); 0: exact products.")
 @click.option("--text", type=click.Path(path_type=Path), help="Language model: UTF-8 file; default: pydoc_data.topics.")
 @click.option("--rows", type=click.IntRange(1), help="Sampled rows of a codebook. [default: 4096; models 2048]")
 @click.option("--context", default=256, show_default=True, type=click.IntRange(2), help="Tokens per window.")

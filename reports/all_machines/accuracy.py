@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,11 @@ import yaml
 
 from lutscape.hw.machines.roma import LUnit
 from lutscape.models import perplexity
-from lutscape.models.executor import Model, load_model
+from lutscape.models.executor import Linear, Model, dense, load_model
+from lutscape.models.quantise import vector_linear
 from lutscape.models.quantise.recipe import Recipe
 from lutscape.models.text import default_text, read_text, sha256
+from lutscape.sim.lut_dla.linear import LookupLinear
 from lutscape.sim.lut_tensor_core.linear import lookup_design, lookup_variant
 from lutscape.sim.mma.linear import linear_factory
 from lutscape.sim.roma.linear import RomRecipe, rom_variant
@@ -72,6 +75,21 @@ def rom(weights: str, rank: int = 0) -> Make:
     return lambda model: rom_variant(model, RomRecipe(LUnit(), weights, rank, kv=None))
 
 
+def vectors(v: int) -> Make:
+    """Return layers by vector-quantised lookup, 16 centroids; codebooks from Python's help topics, no training."""
+
+    def make(model: Model) -> Model:
+        plan = replace(vector_linear.LinearPlan(rows=2048), v=v, ridge=None)
+        _, sampled = vector_linear.split_text(model, model.tokenizer.encode(default_text()), 128, 128, plan.rows)
+        names = vector_linear.chosen_layers(model, ())
+        inputs = vector_linear.sample_inputs(model, sampled, names, plan.rows, 0)
+        layers = vector_linear.convert_linears(model, inputs, plan, 0)
+        calls: dict[str, Linear] = {name: LookupLinear(layer) for name, layer in layers.items()}
+        return model.variant(lambda name, weight, bias: calls.get(name) or dense(name, weight, bias))
+
+    return make
+
+
 ENTRIES: dict[str, tuple[str, str, Make, str]] = {
     "fp16": (
         "FP16 tensor cores, FP32 sums (sm_80)", "sim.mma m16n8k16.f32.f16.f16.f32",
@@ -100,6 +118,10 @@ ENTRIES: dict[str, tuple[str, str, Make, str]] = {
     "rom-w4-lora": (
         "L-Units, 4-bit weights, FP8 adapter of rank 16", "sim.roma.golden", rom("uint4", 16),
         "adapter: singular vectors of the rounding residual, without training",
+    ),
+    "vector-quantised": (
+        "vector-quantised activations, v = 2, c = 16", "sim.lut_dla.golden", vectors(2),
+        "2 bits per activation, 16-bit tables, weights as stored, without training; larger v lose more",
     ),
     "lookup-w2": (
         "lookup, 2-bit weights", "sim.lut_tensor_core.mpgemm", lookup("int8", "int8", "group64", W2),

@@ -32,7 +32,9 @@ from lutscape.hw.spec import Spec
 from lutscape.rtl import catalogue, measure, power, simulators, synth, verify
 
 ROM_WORDS = 16
-"""Words of a ROM that is synthesised."""
+"""Words of a ROM that is built."""
+ROM_GROUP = 32
+"""Weights of an L-Unit that is mapped: its arithmetic repeats with every weight, and 128 of them take minutes."""
 ACTIVITY = 0.2
 """Toggles per net and cycle."""
 
@@ -45,6 +47,14 @@ def shrunk(spec: Spec) -> tuple[Spec, str]:
     return spec, ""
 
 
+def mapped(spec: Spec) -> tuple[Spec, str]:
+    """Return the spec whose cells are mapped, and what was cut from the verified one, in words."""
+    if isinstance(spec, RomaSpec) and spec.l_unit.group > ROM_GROUP:
+        cut = f"mapped with {ROM_GROUP} of {spec.l_unit.group} weights a word, verified with all"
+        return hardware.override(spec, {"l_unit.group": ROM_GROUP}), cut
+    return spec, ""
+
+
 def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], dict[str, str]]:
     """Return every number of the report, and the Verilog and netlist files by name.
 
@@ -52,6 +62,8 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
         UserError: as verification and synthesis.
     """
     built, cut = shrunk(spec)
+    sliced, more = mapped(built)
+    cut = "; ".join(text for text in (cut, more) if text)
     found = catalogue.cells(built)
     top = found[-1]
     period = options.period_ps or 1e6 / spec.clock_mhz
@@ -61,7 +73,7 @@ def measured(spec: Spec, options: Options, say: Say) -> tuple[dict[str, Any], di
         simulator = simulators.suited(cell)
         proofs.append(verify.verify(cell, vectors=options.vectors, seed=options.seed, simulator=simulator))
     rows, files, versions = [], {f"{top.name}.v": top.verilog()}, {}
-    for cell in catalogue.synthesised(built):
+    for cell in catalogue.synthesised(sliced):
         say(f"{cell.name}: synthesis")
         s = synth.synthesise(
             cell.verilog(), cell.name, options.libraries, period_ps=period, driving_cell=options.driving_cell,

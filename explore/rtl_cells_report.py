@@ -1,4 +1,4 @@
-"""The PPA report of a design cell by cell: LUT-DLA, L-Units with their ROM, arrays of floats.
+"""The PPA report of a design cell by cell: LUT-DLA, L-Units with their ROM.
 
 Every cell is verified; those that are logic are mapped, timed and powered at a uniform activity. Memories are left to
 the models of :mod:`lutscape.hw.memory`, and a ROM is cut to :data:`ROM_WORDS` words: its contents are weights, which a

@@ -42,8 +42,7 @@ def write(spec: Spec, directory: Path, options: Options, say: Say) -> Path:
     Raises:
         UserError: as verification and synthesis, or a file that cannot be written.
     """
-    whole = isinstance(spec, FusedDotSpec) or (isinstance(spec, LutTensorCoreSpec) and spec.array.integer)
-    if whole:
+    if isinstance(spec, FusedDotSpec | LutTensorCoreSpec):
         data, files = measured(spec, options, say)
         html = render(page(data))
     else:
